@@ -1,0 +1,1 @@
+"""Ways in: the command line first. No logic lives here."""
