@@ -1,0 +1,96 @@
+"""Bring images to the size of a model, with the numbers that Keras' own loader would give.
+
+``tf.image.resize`` (bilinear, half-pixel centres, no antialias) is what
+``keras.utils.image_dataset_from_directory`` trains with, so it is what a model should see here.
+Each output pixel needs two rows and two columns; only those are touched.
+"""
+
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscope.errors import InputError
+from layerscope.images.decode import Pixels
+from layerscope.vocabulary import Floats
+
+How = Literal["stretch", "crop", "letterbox"]
+HOWS: tuple[How, ...] = get_args(How)
+
+
+def resize(pixels: Pixels, size: tuple[int, int], how: str = "stretch") -> Floats:
+    """Resize one image.
+
+    Args:
+        pixels: (H, W, C), any real dtype.
+        size: height and width of the result, in pixels.
+        how: ``stretch`` changes the aspect ratio; ``crop`` first cuts the largest centred part of
+            the wanted aspect ratio, as ``crop_to_aspect_ratio=True`` of the Keras loader does;
+            ``letterbox`` keeps everything and adds zeros, as ``pad_to_aspect_ratio=True`` does.
+
+    Returns:
+        float32 of shape ``(*size, C)`` in the range of the input; the input is unchanged.
+
+    Raises:
+        InputError: ``how`` is none of these, or a side of the size is below 1.
+    """
+    if how not in HOWS:
+        raise InputError(f"Resizing is one of {', '.join(HOWS)}; got {how!r}.")
+    if min(size) < 1:
+        raise InputError(f"An image size is two numbers of at least 1; got {size}.")
+    if how == "crop":
+        return _bilinear(_centre(pixels, size), size)
+    if how == "letterbox":
+        return _letterbox(pixels, size)
+    return _bilinear(pixels, size)
+
+
+def _centre(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    height, width = pixels.shape[:2]
+    crop_height = max(min(height, width * size[0] // size[1]), 1)
+    crop_width = max(min(width, height * size[1] // size[0]), 1)
+    top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    return pixels[top : top + crop_height, left : left + crop_width]
+
+
+def _letterbox(pixels: Pixels, size: tuple[int, int]) -> Floats:
+    # In float32 and rounded down at the same places as tf.image.resize_with_pad, which may make
+    # the picture one pixel smaller than exact arithmetic would.
+    have, want = np.array(pixels.shape[:2], np.float32), np.array(size, np.float32)
+    exact = have / np.max(have / want)
+    inner = np.maximum(np.floor(exact), 1).astype(int)
+    top, left = np.maximum(np.floor((want - exact) / np.float32(2)), 0).astype(int)
+    padded = np.zeros((*size, pixels.shape[2]), np.float32)
+    padded[top : top + inner[0], left : left + inner[1]] = _bilinear(
+        pixels, (int(inner[0]), int(inner[1]))
+    )
+    return padded
+
+
+@lru_cache(maxsize=256)
+def _neighbours(have: int, want: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Lower and upper source index, and the weight of the upper one, per output position."""
+    scale = np.float32(have) / np.float32(want)
+    centre = (np.arange(want, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    floor = np.floor(centre)
+    lower = np.maximum(floor, 0).astype(np.intp)
+    upper = np.minimum(np.ceil(centre), have - 1).astype(np.intp)
+    return lower, upper, centre - floor
+
+
+def _lerp(pixels: Pixels, want: int, axis: Literal[0, 1]) -> Floats:
+    if pixels.shape[axis] == want:
+        return pixels.astype(np.float32)
+    lower, upper, weight = _neighbours(pixels.shape[axis], want)
+    low = pixels.take(lower, axis).astype(np.float32)
+    result = pixels.take(upper, axis).astype(np.float32)
+    result -= low
+    result *= weight[:, None, None] if axis == 0 else weight[None, :, None]
+    result += low
+    return result
+
+
+def _bilinear(pixels: Pixels, size: tuple[int, int]) -> Floats:
+    # Rows first: they are contiguous, and shrinking leaves fewer of them to interpolate along.
+    return _lerp(_lerp(pixels, size[0], 0), size[1], 1)
