@@ -16,6 +16,9 @@ OPAQUE = {"PartitionedCall", "StatefulPartitionedCall"}
 BRANCHING = {"If", "StatelessIf", "While", "StatelessWhile", "Case", "StatelessCase"}
 """Data-dependent code, which a graph cannot be followed into."""
 
+MEASURES_SHAPE = {"Shape", "ShapeN", "Rank", "Size"}
+"""What these give depends on the size of the image, never on its pixels."""
+
 _PASSING = {
     "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "CheckNumerics",
     "Snapshot", "EnsureShape", "PlaceholderWithDefault",

@@ -80,7 +80,8 @@ class Wiring:
         """Names of the tensors that depend on the model's inputs."""
         moving = set(self.trace.inputs)
         for op in self.ops:
-            if any(t.name in moving for t in op.inputs):
+            reads = any(t.name in moving for t in op.inputs)
+            if reads and op.type not in operations.MEASURES_SHAPE:
                 moving.update(t.name for t in op.outputs)
         return moving
 
