@@ -41,6 +41,9 @@ def cut(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
             waiting.extend(node_of(source) for source in inputs[name])
     part = GraphDef(versions=graph.versions, library=graph.library)
     part.node.extend(node for node in graph.node if node.name in needed)
+    for node in part.node:
+        # A hint about devices, which may name a node that is cut away.
+        node.attr.pop("_class", None)
     return part
 
 
