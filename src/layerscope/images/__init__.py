@@ -4,6 +4,22 @@ No TensorFlow: what its loader would give is matched, and tests hold the two equ
 """
 
 from layerscope.images.decode import Decoded, UnreadableImage, decode
+from layerscope.images.labels import LabelMatch, class_names, match_labels
+from layerscope.images.preprocess import CANDIDATES, Preprocessing, preprocessing
 from layerscope.images.resize import resize
+from layerscope.images.source import Source, read
 
-__all__ = ["Decoded", "UnreadableImage", "decode", "resize"]
+__all__ = [
+    "CANDIDATES",
+    "Decoded",
+    "LabelMatch",
+    "Preprocessing",
+    "Source",
+    "UnreadableImage",
+    "class_names",
+    "decode",
+    "match_labels",
+    "preprocessing",
+    "read",
+    "resize",
+]

@@ -6,13 +6,18 @@ and the reason is kept.
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from layerscope.errors import InputError, MissingFileError
+from layerscope.images.arrays import as_array
 
 Names = tuple[str, ...]
 ClassNames = tuple[Names, ...]
@@ -185,3 +190,141 @@ def _folded(name: str) -> str:
 def _listed(names: Sequence[str], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of a set of images.
+
+    Attributes:
+        values: output index per image, -1 where unknown; ``None`` if the set is unlabelled.
+        names: one name per output where known, otherwise the classes of the images.
+        mismatch: empty, or why images that have classes count as unlabelled.
+    """
+
+    values: NDArray[np.int64] | None
+    names: Names = ()
+    mismatch: str = ""
+
+
+def label_groups(
+    groups: Sequence[str | None],
+    outputs: int | None,
+    classes: Sequence[str | Sequence[str]] | None,
+    *,
+    numbers: bool = False,
+) -> Labels:
+    """Turn the class that each image has by its folder or table into labels.
+
+    Args:
+        groups: class of each image, ``None`` where it has none.
+        outputs: see `match_labels`.
+        classes: see `match_labels`.
+        numbers: True where classes that are all whole numbers and no names are positions, as in a
+            table; folders named by numbers are sorted like others, as Keras sorts them.
+
+    Raises:
+        InputError: such a number is no output of the model.
+    """
+    # Plain order, not natural: Keras gives class 10 the position before class 2, and so must we.
+    found = sorted({group for group in groups if group is not None})
+    if not found:
+        return Labels(None, _shown(classes))
+    if numbers and all(re.fullmatch("-?[0-9]{1,9}", name) for name in found):
+        match = match_labels(found, outputs, classes) if classes else None
+        if match is None or match.index is None:
+            values = np.array([-1 if group is None else int(group) for group in groups])
+            return label_values(values, len(values), outputs, classes)
+    else:
+        match = match_labels(found, outputs, classes)
+    if match.index is None:
+        return Labels(None, match.names, match.mismatch)
+    place = dict(zip(found, match.index, strict=True))
+    by_name = [-1 if group is None else place[group] for group in groups]
+    return Labels(np.array(by_name, np.int64), match.names)
+
+
+def label_values(
+    y: Any,
+    count: int,
+    outputs: int | None,
+    classes: Sequence[str | Sequence[str]] | None,
+    groups: Sequence[str] | None = None,
+) -> Labels:
+    """Turn the ``y`` of an array, an archive or a batch into labels.
+
+    Args:
+        y: whole numbers (N,) or (N, 1), with -1 for unknown; one-hot rows or scores (N, classes);
+            or class names (N,). ``None`` if there are none.
+        count: N.
+        outputs: see `match_labels`.
+        classes: see `match_labels`.
+        groups: what the numbers stand for, if that is known from elsewhere.
+
+    Returns:
+        Unlabelled, with the reason, where ``y`` is something else, such as masks.
+
+    Raises:
+        InputError: another length, or a number that is no output of the model.
+    """
+    if y is None:
+        return Labels(None, _shown(classes))
+    values = as_array(y)
+    if values.ndim == 0 or len(values) != count:
+        raise InputError(
+            f"Labels are one per image; got {values.shape[0] if values.ndim else 1} for {count}."
+        )
+    if values.ndim == 1 and values.dtype.kind in "USO":
+        return label_groups([_text(value) for value in values], outputs, classes)
+    numbers, odd = _as_numbers(values, _class_count(outputs))
+    if numbers is None:
+        return Labels(None, _shown(classes), odd)
+    if groups is None:
+        return _checked_range(numbers, outputs, classes)
+    match = match_labels(groups, outputs, classes)
+    if match.index is None:
+        return Labels(None, match.names, match.mismatch)
+    inside = _checked_range(numbers, len(groups), groups).values
+    place = np.array((*match.index, -1))  # the last is for -1, unknown
+    return Labels(None if inside is None else place[inside], match.names)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _as_numbers(values: NDArray[Any], expected: int | None) -> tuple[NDArray[np.int64] | None, str]:
+    if values.dtype.kind in "buif" and values.ndim == 2 and values.shape[1] > 1:
+        if expected is not None and values.shape[1] != expected:
+            return None, f"Labels have {values.shape[1]} columns and the model {expected} classes."
+        return values.argmax(axis=1), ""
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or values.dtype.kind not in "buif" or (values % 1 != 0).any():
+        return None, (
+            "Labels are class numbers, one-hot rows or names; these are "
+            f"{values.dtype} of shape {values.shape}, so the images count as unlabelled."
+        )
+    return values.astype(np.int64), ""
+
+
+def _checked_range(
+    numbers: NDArray[np.int64],
+    outputs: int | None,
+    classes: Sequence[str | Sequence[str]] | None,
+) -> Labels:
+    names = _shown(classes)
+    count = _class_count(outputs) or len(names) or None
+    wrong = (numbers < -1) | (numbers >= count if count else False)
+    if wrong.any():
+        at = int(wrong.argmax())
+        limit = f"to {count - 1}" if count else "upwards"
+        raise InputError(
+            f"Labels are the positions of the model's outputs, from 0 {limit}, or -1 for unknown; "
+            f"image {at} has {numbers[at]}. Correct the labels, or give names in place of numbers."
+        )
+    return Labels(numbers, names)
+
+
+def _shown(classes: Sequence[str | Sequence[str]] | None) -> Names:
+    return () if classes is None else tuple(row[-1] for row in _checked(classes, "the names given"))

@@ -1,0 +1,178 @@
+"""Which files a folder, a table or a list names, under which id and class. Nothing is decoded."""
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerscope.errors import EnvironmentFailure, InputError
+from layerscope.vocabulary import Skipped
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pnm", ".jp2"),
+    # Not readable, but their owner takes them for images and must hear that they were left out.
+    *(".heic", ".heif", ".avif", ".svg", ".dng", ".cr2", ".nef", ".arw"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One file to read.
+
+    Attributes:
+        id: a stable name, printable text.
+        path: where it lies.
+        group: the name of its class as the folder or table says it; ``None`` if it has none.
+    """
+
+    id: str
+    path: Path
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Files in the order in which they will be read, and what was left out from the start."""
+
+    files: tuple[Listed, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def list_folder(folder: Path) -> Listing:
+    """List the images of a folder with one sub-folder per class, or of a flat one.
+
+    Sub-folders that hold images, at any depth, are classes. Images beside them have no class and
+    are skipped with that reason; unless there is only one such sub-folder, and then the folder
+    counts as flat and the sub-folder is skipped. Hidden files and folders, and files without the
+    suffix of an image, are ignored.
+
+    Raises:
+        InputError: no image is in it.
+    """
+    beside = sorted(_images_in(folder), key=_natural)
+    nested = {sub: list(_images_below(sub)) for sub in _folders_in(folder)}
+    nested = {sub: paths for sub, paths in nested.items() if paths}
+    if not beside and not nested:
+        raise InputError(
+            f"A folder of images holds images, or one sub-folder with images per class; "
+            f"{str(folder)!r} holds none with a suffix such as .jpg or .png."
+        )
+    inside = [
+        Listed(_id(path.relative_to(folder)), path, printable(sub.name))
+        for sub, paths in nested.items()
+        for path in paths
+    ]
+    outside = [Listed(printable(path.name), path) for path in beside]
+    if outside and len(nested) < 2:
+        return Listing(tuple(outside), _skip(inside, "lies in a sub-folder of a flat folder"))
+    return Listing(tuple(inside), _skip(outside, "lies beside the class folders, without a class"))
+
+
+def _skip(files: Iterable[Listed], reason: str) -> tuple[Skipped, ...]:
+    return tuple(Skipped(file.id, reason) for file in files)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    # Plain order, not natural: Keras gives class 10 the position before class 2, and so must we.
+    return sorted(
+        (path for path in _entries(folder) if path.is_dir()),
+        key=lambda path: os.fsencode(path.name),
+    )
+
+
+def _images_in(folder: Path) -> Iterator[Path]:
+    for path in _entries(folder):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir():
+            yield path
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """All images at any depth; links to folders are not followed, so there is no endless loop."""
+    yield from sorted(_images_in(folder), key=_natural)
+    for sub in sorted(_entries(folder), key=_natural):
+        if sub.is_dir() and not sub.is_symlink():
+            yield from _images_below(sub)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"The folder {str(folder)!r} cannot be listed: {error.strerror}."
+        ) from error
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Order of 2.jpg before 10.jpg; the plain name decides between 1.jpg and 01.jpg."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if part.isdecimal() else part.casefold() for part in parts], path.name
+
+
+def list_table(table: Path) -> Listing:
+    """List the files of a CSV with the columns ``path`` (from the CSV's folder) and ``label``.
+
+    A row without a label has none; a row without a path is skipped.
+
+    Raises:
+        InputError: no such columns, no rows, or no readable UTF-8 CSV.
+    """
+    skipped: list[Skipped] = []
+    rows: list[tuple[str, Path, str | None]] = []
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, skipinitialspace=True)
+            _check_header(table, reader.fieldnames)
+            for row in reader:
+                text, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+                if text:
+                    rows.append((text, table.parent / text, label or None))
+                else:
+                    skipped.append(Skipped(f"{table.name}, line {reader.line_num}", "has no path"))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"A table of images is a CSV in UTF-8; {str(table)!r}: {error}."
+        ) from error
+    if not rows:
+        raise InputError(f"A table of images has a line per image; {str(table)!r} has none.")
+    return Listing(_unique(rows), tuple(skipped))
+
+
+def _check_header(table: Path, header: Sequence[str] | None) -> None:
+    if not header or not {"path", "label"} <= set(header):
+        raise InputError(
+            f"A table of images starts with the line path,label; {str(table)!r} starts with "
+            f"{','.join(header or ())[:200]!r}."
+        )
+
+
+def list_paths(paths: Sequence[str | Path]) -> Listing:
+    """List files given one by one; each keeps the text it was given by as id."""
+    return Listing(_unique([(Path(path).as_posix(), Path(path), None) for path in paths]))
+
+
+def _unique(rows: Iterable[tuple[str, Path, str | None]]) -> tuple[Listed, ...]:
+    """Give the second row of a name the id ``name@2``, as layers of one name have it."""
+    taken: set[str] = set()
+    files = []
+    for text, path, group in rows:
+        name, number = printable(text), 1
+        unique = name
+        while unique in taken:
+            number += 1
+            unique = f"{name}@{number}"
+        taken.add(unique)
+        files.append(Listed(unique, path, group))
+    return tuple(files)
+
+
+def _id(path: Path) -> str:
+    return printable(path.as_posix())
+
+
+def printable(name: str) -> str:
+    """Make text that can be encoded of a file name that is no valid UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,0 +1,336 @@
+"""From whatever holds images to batches for a model, read once and never all in memory.
+
+`read` decides what it was given; the `Source` it returns is iterated. Files are decoded and
+resized by a few threads that run ahead of the reader by one batch.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscope.errors import InputError, MissingFileError
+from layerscope.images import arrays, listing
+from layerscope.images.decode import UnreadableImage, decode
+from layerscope.images.labels import Labels, label_groups, label_values
+from layerscope.images.resize import HOWS, resize
+from layerscope.vocabulary import ImageBatch, Skipped
+
+Array = NDArray[Any]
+
+
+class Row(NamedTuple):
+    """One image on its way into a batch: (H, W, C), its id and its label, if it has any."""
+
+    pixels: Array
+    id: str
+    label: int | None
+
+
+@dataclass
+class Source:
+    """Images to iterate over as `ImageBatch`, in a fixed order.
+
+    Files, arrays and archives can be iterated again; a stream only once.
+
+    Attributes:
+        ids: a stable name per image: the path below the folder, or the position as text. Skipped
+            files are in it. ``None`` for a stream, whose length is not known.
+        labels: output index per id, -1 where unknown; ``None`` if the set is unlabelled or a
+            stream, whose batches carry their labels.
+        class_names: one name per output where known, else the classes as the images have them.
+        label_mismatch: empty, or why images that have classes count as unlabelled.
+        skipped: files that could not be used, with reasons; grows during an iteration and starts
+            afresh with the next.
+        notes: by id, what was done to a file that its owner may not expect; grows likewise.
+    """
+
+    ids: tuple[str, ...] | None
+    labels: NDArray[np.int64] | None
+    class_names: tuple[str, ...]
+    label_mismatch: str
+    _rows: Callable[["Source"], Iterator[Row]] = field(repr=False)
+    _batch_size: int
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int | None:
+        """Number of images asked for, unreadable ones included; ``None`` for a stream."""
+        return None if self.ids is None else len(self.ids)
+
+    def __iter__(self) -> Iterator[ImageBatch]:
+        """Yield batches of up to the batch size; images of another size start a new one.
+
+        Raises:
+            InputError: not one image could be read, or a stream is iterated a second time.
+        """
+        self.skipped.clear()
+        self.notes.clear()
+        empty = True
+        for batch in _batches(self._rows(self), self._batch_size):
+            empty = False
+            yield batch
+        if empty:
+            raise InputError(_nothing_left(self.skipped))
+
+
+def _nothing_left(skipped: Sequence[Skipped]) -> str:
+    reasons = "; ".join(f"{item.file!r}: {item.reason}" for item in skipped[:3])
+    more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    return f"At least one image must be readable; none is ({reasons or 'none was given'}{more})."
+
+
+def _batches(rows: Iterator[Row], batch_size: int) -> Iterator[ImageBatch]:
+    group: list[Row] = []
+    for row in rows:
+        if group and (len(group) == batch_size or row.pixels.shape != group[0].pixels.shape):
+            yield _batch(group)
+            group = []
+        group.append(row)
+    if group:
+        yield _batch(group)
+
+
+def _batch(group: Sequence[Row]) -> ImageBatch:
+    pixels = np.empty((len(group), *group[0].pixels.shape), np.float32)
+    for at, row in enumerate(group):
+        pixels[at] = row.pixels
+    labels = [row.label for row in group]
+    return ImageBatch(
+        pixels,
+        tuple(row.id for row in group),
+        None if None in labels else np.array(labels, np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the model takes, and how much of it at a time."""
+
+    size: tuple[int, int] | None
+    channels: int
+    batch_size: int
+    how: str
+    outputs: int | None
+    classes: Sequence[str | Sequence[str]] | None
+
+
+def read(
+    images: Any,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int = 3,
+    batch_size: int = 32,
+    how: str = "stretch",
+    outputs: int | None = None,
+    classes: Sequence[str | Sequence[str]] | None = None,
+) -> Source:
+    """Open images for reading; no pixel is read before the iteration.
+
+    Args:
+        images: a path to an image, to a folder (one sub-folder per class, or flat), to a CSV with
+            the columns path,label, or to an ``.npz`` with ``x`` and perhaps ``y``; a list of paths
+            to images; an array (N, H, W, C), (N, H, W) or (H, W, C); a pair (array, labels); or
+            any iterable of batches ``x`` or ``(x, y)``, such as a ``tf.data.Dataset``.
+        size: height and width to give to files; ``None`` keeps each file's own. Arrays keep
+            theirs and must have this one.
+        channels: of the model's input; files give 3 (RGB) or 1 (grey), arrays what they have.
+        batch_size: most images in one batch.
+        how: how files come to ``size``, see `layerscope.images.resize.resize`.
+        outputs: number of outputs of the model, ``None`` if unknown.
+        classes: names in output order, see `layerscope.images.labels.class_names`.
+
+    Raises:
+        MissingFileError: the path does not exist.
+        InputError: nothing of the above; a folder, table or archive without images; labels that
+            are no outputs of the model; an array that does not fit the model.
+    """
+    if batch_size < 1 or how not in HOWS:
+        raise InputError(
+            f"A batch has at least 1 image and resizing is one of {', '.join(HOWS)}; got "
+            f"batch_size={batch_size} and {how!r}."
+        )
+    wanted = _Wanted(size, channels, batch_size, how, outputs, classes)
+    if isinstance(images, str | os.PathLike):
+        return _read_path(Path(images), wanted)
+    if isinstance(images, list) and all(isinstance(path, str | os.PathLike) for path in images):
+        return _read_files(listing.list_paths(images), wanted)
+    if isinstance(images, np.ndarray) or (hasattr(images, "numpy") and hasattr(images, "shape")):
+        return _read_array(arrays.as_array(images), None, wanted)
+    if isinstance(images, tuple) and len(images) == 2 and not isinstance(images[0], str | Path):
+        return _read_array(arrays.as_array(images[0]), images[1], wanted)
+    if isinstance(images, Iterable) and not isinstance(images, list | tuple | dict | bytes):
+        return _read_stream(images, wanted)
+    raise InputError(
+        "Images are a path, a list of paths, an array (N, H, W, C), a pair (array, labels) or a "
+        f"stream of batches; got {type(images).__name__}. Join a list of arrays with numpy.stack."
+    )
+
+
+def _read_path(path: Path, wanted: _Wanted) -> Source:
+    if not path.exists():
+        raise MissingFileError(
+            f"Images are a file, a folder, a CSV or an .npz; {str(path)!r} does not exist. Check "
+            "the path."
+        )
+    if path.is_dir():
+        return _read_files(listing.list_folder(path), wanted)
+    if path.suffix.lower() == ".csv":
+        return _read_files(listing.list_table(path), wanted, numbers=True)
+    if path.suffix.lower() == ".npz":
+        return _read_archive(arrays.open_archive(path), wanted)
+    return _read_files(
+        listing.Listing((listing.Listed(listing.printable(path.name), path),)), wanted
+    )
+
+
+def _read_files(files: listing.Listing, wanted: _Wanted, numbers: bool = False) -> Source:
+    if wanted.channels not in (1, 3):
+        raise InputError(
+            f"Image files give 1 or 3 channels; the model takes {wanted.channels}. Give an array."
+        )
+    if not files.files:
+        raise InputError("At least one image is needed; the list is empty.")
+    found = label_groups(
+        [file.group for file in files.files], wanted.outputs, wanted.classes, numbers=numbers
+    )
+
+    def rows(source: Source) -> Iterator[Row]:
+        source.skipped += files.skipped
+        return _decoded(files.files, found.values, wanted, source)
+
+    ids = tuple(file.id for file in files.files)
+    return _source(ids, found, rows, wanted)
+
+
+def _source(
+    ids: tuple[str, ...] | None,
+    labels: Labels,
+    rows: Callable[[Source], Iterator[Row]],
+    wanted: _Wanted,
+) -> Source:
+    return Source(ids, labels.values, labels.names, labels.mismatch, rows, wanted.batch_size)
+
+
+def _decoded(
+    files: Sequence[listing.Listed],
+    labels: NDArray[np.int64] | None,
+    wanted: _Wanted,
+    source: Source,
+) -> Iterator[Row]:
+    def load(file: listing.Listed) -> tuple[Array, str]:
+        decoded = decode(file.path, 1 if wanted.channels == 1 else 3)
+        pixels = decoded.pixels
+        return (pixels if wanted.size is None else resize(pixels, wanted.size, wanted.how)), (
+            decoded.note
+        )
+
+    for at, (file, future) in enumerate(_ahead(load, files, wanted)):
+        try:
+            pixels, note = future.result()
+        except UnreadableImage as error:
+            source.skipped.append(Skipped(file.id, error.reason))
+            continue
+        if note:
+            source.notes[file.id] = note
+        yield Row(pixels, file.id, None if labels is None else int(labels[at]))
+
+
+def _ahead(
+    load: Callable[[listing.Listed], tuple[Array, str]],
+    files: Sequence[listing.Listed],
+    wanted: _Wanted,
+) -> Iterator[tuple[listing.Listed, "Future[tuple[Array, str]]"]]:
+    """Yield files with their loading, which a bounded number of them has begun."""
+    workers = min(os.cpu_count() or 1, 8, len(files))
+    # At a known size a whole batch may wait while the model works; of full-size photos only few.
+    waiting = 2 * workers + (wanted.batch_size if wanted.size else 0)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="layerscope-decode")
+    try:
+        rest = iter(files)
+        begun = deque((file, pool.submit(load, file)) for file in islice(rest, waiting))
+        while begun:
+            yield begun.popleft()
+            begun.extend((file, pool.submit(load, file)) for file in islice(rest, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read_array(array: Array, y: Any, wanted: _Wanted) -> Source:
+    images = arrays.as_images(array)
+    _check_fit(images.shape, wanted)
+    labels = label_values(y, len(images), wanted.outputs, wanted.classes)
+    ids = tuple(map(str, range(len(images))))
+    return _source(ids, labels, lambda _: _array_rows([images], labels.values), wanted)
+
+
+def _read_archive(archive: arrays.Archive, wanted: _Wanted) -> Source:
+    _check_fit(archive.shape, wanted)
+    labels = label_values(archive.labels, archive.shape[0], wanted.outputs, wanted.classes)
+    ids = tuple(map(str, range(archive.shape[0])))
+    return _source(
+        ids,
+        labels,
+        lambda _: _array_rows(arrays.archive_rows(archive, wanted.batch_size), labels.values),
+        wanted,
+    )
+
+
+def _check_fit(shape: tuple[int, ...], wanted: _Wanted) -> None:
+    size, channels = shape[1:3], shape[3]
+    if channels != wanted.channels or (wanted.size and size != wanted.size):
+        takes = f"{wanted.size[0]} x {wanted.size[1]} x " if wanted.size else "H x W x "
+        raise InputError(
+            f"Arrays are used as given, so they must fit the model: it takes images of {takes}"
+            f"{wanted.channels}, the array holds {size[0]} x {size[1]} x {channels}. "
+            "Resize them first, for instance with layerscope.images.resize."
+        )
+
+
+def _array_rows(blocks: Iterable[Array], labels: NDArray[np.int64] | None) -> Iterator[Row]:
+    at = 0
+    for block in blocks:
+        for pixels in block:
+            yield Row(pixels, str(at), None if labels is None else int(labels[at]))
+            at += 1
+
+
+def _read_stream(batches: Iterable[Any], wanted: _Wanted) -> Source:
+    groups = getattr(batches, "class_names", None)
+    source = _source(None, Labels(None), lambda source: rows(source), wanted)
+    used = False
+
+    def rows(source: Source) -> Iterator[Row]:
+        nonlocal used
+        if used:
+            raise InputError(
+                "A stream of images is read once, since a second pass may come in another order; "
+                "open it again for another pass."
+            )
+        used = True
+        return _stream_rows(batches, groups, wanted, source)
+
+    return source
+
+
+def _stream_rows(
+    batches: Iterable[Any], groups: Any, wanted: _Wanted, source: Source
+) -> Iterator[Row]:
+    at = 0
+    for images, y in arrays.stream(batches):
+        _check_fit(images.shape, wanted)
+        labels = label_values(y, len(images), wanted.outputs, wanted.classes, groups)
+        source.label_mismatch = source.label_mismatch or labels.mismatch
+        source.class_names = source.class_names or labels.names
+        for place, pixels in enumerate(images):
+            label = None if labels.values is None else int(labels.values[place])
+            yield Row(pixels, str(at), label)
+            at += 1
