@@ -1,0 +1,1 @@
+"""What is shown, before it is decided in which medium: parts, colours and their composition."""

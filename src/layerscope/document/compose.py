@@ -1,0 +1,259 @@
+"""From maps to parts of a document: what stands in a grid, and the words that go with it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from layerscope.document.colour import (
+    NON_FINITE_RGB,
+    Bytes,
+    ColourScale,
+    ScaleKind,
+    colourise,
+    scale_of,
+)
+from layerscope.document.parts import Badge, MapGrid, Overview, Picture
+from layerscope.document.whole import composite, factors
+from layerscope.errors import InputError
+from layerscope.selection import Selection, select
+from layerscope.vocabulary import Floats, Layer
+
+NAMED = 8
+"""How many channels a remark names before it says how many more there are."""
+
+
+def grid(
+    photos: Sequence[Bytes],
+    ids: Sequence[str],
+    layer: Layer,
+    maps: Floats,
+    selection: Selection | None = None,
+    scale: ScaleKind = "map",
+    whole: bool = True,
+    robust: float = 0.0,
+) -> MapGrid:
+    """Return the chosen maps of one layer: for one image, or side by side for several.
+
+    Args:
+        photos: one RGB image per row of maps, uint8 (H, W, 3).
+        ids: their names.
+        layer: the row that describes the maps.
+        maps: float32 (N, H, W, C), all channels.
+        selection: which maps to show; None chooses by coverage.
+        scale: one colour scale per ``map`` or one for the ``layer``. All images share it, so that
+            one sees whether a map answers alike to images that are alike.
+        whole: also picture the layer as a whole: composite and factors.
+        robust: per cent of the cells that the scale leaves out and marks as clipped.
+
+    Raises:
+        InputError: photos, ids and maps differ in number.
+    """
+    if not len(photos) == len(ids) == len(maps):
+        raise InputError(
+            "A grid needs one photo and one id per image; "
+            f"got {len(photos)}, {len(ids)} and maps of {len(maps)}."
+        )
+    selection = select(maps) if selection is None else selection
+    channels = _shown(selection)
+    shown = np.ascontiguousarray(maps[..., list(channels)])
+    scales = _scales(shown, scale, layer.pre_activation, robust)
+    return MapGrid(
+        layer=layer,
+        facts=facts(layer),
+        photos=tuple(photos),
+        ids=tuple(ids),
+        maps=shown,
+        channels=channels,
+        scales=scales,
+        scale_note=_scale_note(scale, scales),
+        badges=tuple(_badge(channel, selection) for channel in channels),
+        stands_for=tuple(
+            tuple(hidden for hidden, by in selection.representative.items() if by == channel)
+            for channel in channels
+        ),
+        legend=legend(selection),
+        remarks=_remarks(selection, layer),
+        whole=whole_layer(maps, layer) if whole else (),
+        alt=(
+            f"{len(channels)} of {selection.total} feature maps of layer {layer.path} "
+            f"for {', '.join(ids)}"
+        ),
+    )
+
+
+def overview(
+    photo: Bytes, name: str, rows: Sequence[MapGrid], predictions: Sequence[tuple[str, float]] = ()
+) -> Overview:
+    """One image through a whole network.
+
+    Args:
+        photo: the input image, uint8 (H, W, 3).
+        name: its name.
+        rows: the grids of its layers, from the input to the output.
+        predictions: the strongest outputs: name and value, strongest first.
+    """
+    alt = f"{name} through {len(rows)} layers, a row of feature maps for each"
+    note = (
+        "Whole: the three strongest directions of all maps as red, green and blue. "
+        "Then single maps, the one that carries most first, each on its own scale."
+    )
+    return Overview(photo, name, tuple(predictions), tuple(rows), note, alt)
+
+
+def whole_layer(maps: Floats, layer: Layer) -> tuple[Picture, ...]:
+    """Pictures of a whole layer for the first image: composite, then factors.
+
+    Colours and factors are found on all images together. Nothing comes back for a layer in which
+    nothing varies.
+    """
+    rgb, share = composite(maps)
+    if share == 0:
+        return ()
+    alt = f"Whole layer {layer.path}: three strongest directions as red, green and blue"
+    pictures = [Picture(rgb[0], alt, f"PCA to RGB ({percent(share)})")]
+    found = factors(maps)
+    for number in range(found.maps.shape[-1]):
+        values = found.maps[0, :, :, number]
+        colours = scale_of(values, signed=found.kind == "PCA")
+        name = "NMF factor" if found.kind == "NMF" else "PCA component"
+        pictures.append(
+            Picture(
+                colourise(values, colours),
+                f"Whole layer {layer.path}: {name} {number + 1}",
+                f"{name} {number + 1}",
+                colours,
+            )
+        )
+    return tuple(pictures)
+
+
+def overlay(photo: Bytes, values: Floats, alpha: float = 0.4, signed: bool = False) -> Picture:
+    """Lay a map over the photo it comes from, each cell as the rectangle it covers.
+
+    The photo loses its colours, so that all colour is the map's.
+
+    Args:
+        photo: uint8 (H, W, 3).
+        values: float32 (h, w), one map or heatmap.
+        alpha: how much of the colour of the map is seen, 0 to 1.
+        signed: the sign of the values means something.
+
+    Raises:
+        InputError: alpha is not between 0 and 1.
+    """
+    if not 0 <= alpha <= 1:
+        raise InputError(f"alpha must lie between 0 (photo) and 1 (map); got {alpha:g}.")
+    scale = scale_of(values, signed=signed)
+    rows, columns = (
+        np.arange(length) * cells // length
+        for length, cells in zip(photo.shape[:2], values.shape, strict=True)
+    )
+    cells = values[np.ix_(rows, columns)]
+    grey = (photo @ np.array([0.299, 0.587, 0.114]))[..., None]
+    blend = (1 - alpha) * grey + alpha * colourise(cells, scale)
+    blend[~np.isfinite(cells)] = NON_FINITE_RGB
+    words = f"{percent(alpha)} map over the photo"
+    return Picture(blend.round().astype(np.uint8), "A map laid over the photo", words, scale)
+
+
+def facts(layer: Layer) -> str:
+    """Return what one should know about a layer, in one line."""
+    field = layer.receptive_field
+    said = [
+        layer.kind,
+        " × ".join("?" if side is None else str(side) for side in layer.shape),
+        "receptive field unknown or whole image"
+        if field is None
+        else f"receptive field {field} px",
+    ]
+    if layer.stride is not None:
+        said.append(f"stride {layer.stride:g}")
+    if layer.pre_activation:
+        said.append("signed: no activation follows")
+    # a line breaks between two facts, not within one
+    return " · ".join(fact.replace(" ", "\u00a0") for fact in said)
+
+
+def legend(selection: Selection) -> str:
+    """How many of how many maps are shown, and what they carry."""
+    shown, total = len(selection.channels), selection.total
+    if not shown:
+        return f"none of {total} maps varies"
+    if shown == total:
+        return f"all {total} maps" if total > 1 else "the only map"
+    count = f"{shown} of {total} maps"
+    if not selection.percent_known:
+        return f"{count} (too few pixels to say how much they carry)"
+    bound = percent(selection.pca_bound)
+    return f"{count}, carrying {percent(selection.coverage)} (PCA bound {bound})"
+
+
+def percent(share: float) -> str:
+    """Return a share as whole per cent, never rounded up to 100 or down to 0."""
+    rounded = round(100 * share)
+    if share < 1 and rounded == 100:
+        return "> 99 %"
+    if share > 0 and rounded == 0:
+        return "< 1 %"
+    return f"{rounded} %"
+
+
+def number(value: float) -> str:
+    """Return a number short enough for a label."""
+    return f"{value:.2g}" if abs(value) < 10 or abs(value) >= 1e5 else f"{value:.0f}"
+
+
+def _shown(selection: Selection) -> tuple[int, ...]:
+    """Return the channels to draw: where nothing varies, some that do not, to show that."""
+    still = (*selection.non_finite, *selection.constant, *selection.dead)
+    return selection.channels or still[:16]
+
+
+def _scales(shown: Floats, kind: ScaleKind, signed: bool, robust: float) -> tuple[ColourScale, ...]:
+    if kind == "layer":
+        channels: int = shown.shape[-1]
+        return (scale_of(shown, kind, signed, robust),) * channels
+    return tuple(scale_of(values, kind, signed, robust) for values in np.moveaxis(shown, -1, 0))
+
+
+def _badge(channel: int, selection: Selection) -> Badge:
+    if channel in selection.non_finite:
+        return "non-finite"
+    if channel in selection.dead:
+        return "dead"
+    return "constant" if channel in selection.constant else ""
+
+
+def _scale_note(kind: ScaleKind, scales: tuple[ColourScale, ...]) -> str:
+    if kind == "layer":
+        note = f"One scale for all maps: {number(scales[0].low)} to {number(scales[0].high)}"
+    else:
+        note = "Each map on its own scale, printed above it"
+    if any(scale.diverging for scale in scales):
+        note += "; blue below 0, red above"
+    clipped = max(scale.clipped for scale in scales)
+    if clipped:
+        note += f"; at most {clipped:.1%} of a map lies outside and is marked"
+    return note + "."
+
+
+def _remarks(selection: Selection, layer: Layer) -> tuple[str, ...]:
+    said = [layer.notes] if layer.notes else []
+    for channels, words in (
+        (selection.non_finite, "with NaN or infinity"),
+        (selection.dead, "dead (0 everywhere)"),
+        (selection.constant, "constant"),
+    ):
+        if channels:
+            said.append(f"{len(channels)} {words}: {listed(channels)}.")
+    if selection.worst and selection.percent_known:
+        worst = ", ".join(f"{channel} ({percent(r2)})" for channel, r2 in selection.worst)
+        said.append(f"Hidden maps least explained by the shown ones: {worst}.")
+    return tuple(said)
+
+
+def listed(channels: Sequence[int]) -> str:
+    """Channel numbers in words; a long list is cut, and says so."""
+    words = ", ".join(str(channel) for channel in channels[:NAMED])
+    more = len(channels) - NAMED
+    return f"{words} and {more} more" if more > 0 else words

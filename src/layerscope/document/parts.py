@@ -1,0 +1,164 @@
+"""The parts a document is made of. Read this file before anything that draws.
+
+A document is composed once, as a frozen tree, and then lowered to PNG, HTML, a terminal or a
+notebook. Maps stay numbers with a colour scale until they are lowered. Every picture carries the
+words that say what it shows (alt), for readers who cannot see it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote
+
+from layerscope.document.colour import Bytes, ColourScale
+from layerscope.vocabulary import Floats, Layer
+
+Badge = Literal["", "dead", "constant", "non-finite"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A remark that must not be overlooked."""
+
+    text: str
+    severity: Literal["info", "warn", "fail"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under column names, all of them text."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Links to places in the same document: a label and an anchor each."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Finished pixels.
+
+    Attributes:
+        rgb: uint8 (H, W, 3).
+        alt: what it shows, in a sentence.
+        caption: printed with it.
+        scale: the scale that made the colours, where numbers did.
+    """
+
+    rgb: Bytes
+    alt: str
+    caption: str = ""
+    scale: ColourScale | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapGrid:
+    """Maps of one layer: a row of tiles for each image, a column for each channel.
+
+    Attributes:
+        layer: the row that describes the layer.
+        facts: that row in words.
+        photos: one input image per row, uint8 (H, W, 3).
+        ids: the name of each image.
+        maps: float32 (N, H, W, K), the K shown channels.
+        channels: their K numbers.
+        scales: their K colour scales, each shared by all images.
+        scale_note: how to read the colours.
+        badges: for each shown channel, empty or why it is not an ordinary map.
+        stands_for: for each shown channel, the hidden ones it is most alike to.
+        legend: how many of how many maps, and what they carry.
+        remarks: sentences on what is not shown or not ordinary.
+        whole: pictures of the whole layer, such as its PCA composite and its factors.
+        alt: what the grid shows, in a sentence.
+    """
+
+    layer: Layer
+    facts: str
+    photos: tuple[Bytes, ...]
+    ids: tuple[str, ...]
+    maps: Floats
+    channels: tuple[int, ...]
+    scales: tuple[ColourScale, ...]
+    scale_note: str
+    badges: tuple[Badge, ...]
+    stands_for: tuple[tuple[int, ...], ...]
+    legend: str
+    remarks: tuple[str, ...]
+    whole: tuple[Picture, ...]
+    alt: str
+
+    @property
+    def anchor(self) -> str:
+        """Permanent name of the layer in a document."""
+        return layer_anchor(self.layer.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One image through a whole network: a row per layer.
+
+    Attributes:
+        photo: the input image, uint8 (H, W, 3).
+        name: its name.
+        predictions: the strongest outputs: name and value.
+        rows: one grid per layer, from the input to the output.
+        note: how to read it.
+        alt: what it shows, in a sentence.
+    """
+
+    photo: Bytes
+    name: str
+    predictions: tuple[tuple[str, float], ...]
+    rows: tuple[MapGrid, ...]
+    note: str
+    alt: str
+
+
+Part = Text | Note | Table | Links | Picture | MapGrid | Overview
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with parts below it.
+
+    Attributes:
+        title: the heading.
+        anchor: permanent name, unique in the document.
+        level: depth of the heading, 2 or more; the title of the document is 1.
+        parts: what stands below the heading.
+    """
+
+    title: str
+    anchor: str
+    level: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A title and its sections, in reading order."""
+
+    title: str
+    sections: tuple[Section, ...]
+
+
+def layer_anchor(path: str) -> str:
+    """Permanent name of a layer: its path, with anything unfit for a link escaped."""
+    return f"layer/{quote(path, safe='/@')}"
+
+
+def map_anchor(path: str, channel: int) -> str:
+    """Permanent name of one channel of a layer."""
+    return f"map/{quote(path, safe='/@')}/{channel}"

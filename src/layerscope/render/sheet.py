@@ -1,0 +1,229 @@
+"""A white sheet to put pictures and words on, and the tiles that go there."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFont
+
+from layerscope.document.colour import FLAT_RGB, PALETTES, STEPS, Bytes, ColourScale, colourise
+from layerscope.document.parts import Badge
+from layerscope.render.labels import plain, shorten
+from layerscope.vocabulary import Floats
+
+Colour = tuple[int, int, int]
+Style = Literal["title", "strong", "normal", "small", "tiny"]
+
+INK: Colour = (26, 26, 26)
+GREY: Colour = (92, 96, 102)
+RED: Colour = (179, 38, 30)
+LINE: Colour = (213, 216, 220)
+SIZES: dict[Style, int] = {"title": 22, "strong": 15, "normal": 14, "small": 12, "tiny": 11}
+LEADING = 1.4
+
+_SPELLED = str.maketrans({"×": "x", "−": "-", "–": "-", "—": "-", "’": "'", "\u00a0": " "})
+
+
+@dataclass
+class Sheet:
+    """Pictures and words with their places, in pixels from the top left; drawn in one go."""
+
+    width: int
+    blocks: list[tuple[int, int, Bytes]] = field(default_factory=list)
+    words: list[tuple[int, int, str, Style, Colour]] = field(default_factory=list)
+
+    def put(self, left: int, top: int, rgb: Bytes) -> None:
+        """Place a picture, uint8 (h, w, 3)."""
+        self.blocks.append((left, top, rgb))
+
+    def fill(self, left: int, top: int, width: int, height: int, colour: Colour) -> None:
+        """Place a rectangle of one colour."""
+        self.put(left, top, np.full((height, width, 3), colour, np.uint8))
+
+    def say(
+        self,
+        left: int,
+        top: int,
+        text: str,
+        room: int,
+        style: Style = "normal",
+        colour: Colour = INK,
+        right: bool = False,
+    ) -> int:
+        """Place one line of text, shortened in the middle to fit; return its width.
+
+        ``right`` places it at the right end of the room.
+        """
+        line = shorten(printable(text), lambda part: breadth(part, style) <= room)
+        width = breadth(line, style)
+        self.words.append((left + room - width if right else left, top, line, style, colour))
+        return width
+
+    def paragraph(
+        self,
+        left: int,
+        top: int,
+        text: str,
+        room: int,
+        style: Style = "normal",
+        colour: Colour = INK,
+        lines: int = 3,
+    ) -> int:
+        """Place text in several lines; return its height. What does not fit is cut and says so."""
+        wrapped = wrap(plain(text), room, style)
+        if len(wrapped) > lines:
+            wrapped = [*wrapped[: lines - 1], " ".join(wrapped[lines - 1 :])]
+        height = round(SIZES[style] * LEADING)
+        for place, line in enumerate(wrapped):
+            self.say(left, top + place * height, line, room, style, colour)
+        return height * len(wrapped)
+
+    def bar(self, left: int, top: int, scale: ColourScale, width: int = 120) -> None:
+        """Place the ramp of a scale, 10 pixels high."""
+        ramp = PALETTES[scale.palette][np.arange(width) * STEPS // width]
+        self.put(left, top, framed(np.broadcast_to(ramp, (10, width, 3))))
+
+    def draw(self, height: int) -> Bytes:
+        """Return the sheet as uint8 (height, width, 3); what lies outside is cut off."""
+        canvas = np.full((height, self.width, 3), 255, np.uint8)
+        for left, top, rgb in self.blocks:
+            place = canvas[top : top + rgb.shape[0], left : left + rgb.shape[1]]
+            place[...] = rgb[: place.shape[0], : place.shape[1]]
+        for left, top, text, style, colour in self.words:
+            ink, right, down = _ink(text, SIZES[style])
+            place = canvas[top + down : top + down + ink.shape[0], left + right :][
+                :, : ink.shape[1]
+            ]
+            share = ink[: place.shape[0], : place.shape[1]]
+            place[...] = place + (np.array(colour, np.float32) - place) * share
+        return canvas
+
+
+def wrap(text: str, room: int, style: Style) -> list[str]:
+    """Split text into lines that fit, at spaces that may break."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and breadth(printable(longer), style) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def printable(text: str) -> str:
+    """Return text in characters that the built-in font has, as far as they can be spelled."""
+    return plain(text).translate(_SPELLED)
+
+
+def breadth(text: str, style: Style) -> int:
+    """Width of a line of text in pixels, rounded up."""
+    size = SIZES[style]
+    return int(np.ceil(sum(_advance(character, size) for character in text)))
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+# Measuring and drawing letters is most of the work of a sheet, and sheets repeat their words.
+
+
+@lru_cache(maxsize=4096)
+def _advance(character: str, size: int) -> float:
+    return _font(size).getlength(character)
+
+
+@lru_cache(maxsize=4096)
+def _ink(text: str, size: int) -> tuple[NDArray[np.float32], int, int]:
+    """Return how much ink a line has, 0 to 1 (h, w, 1), and where it starts: right and down."""
+    font = _font(size)
+    mask = font.getmask(text)
+    left, top = (int(side) for side in font.getbbox(text)[:2])
+    width, height = mask.size
+    ink = np.asarray(mask, np.uint8).reshape(height, width, 1)
+    return np.asarray(ink / 255, np.float32), left, top
+
+
+def enlargement(shape: tuple[int, ...], target: int) -> tuple[int, int]:
+    """Return the whole numbers by which to enlarge and to shrink a map, one of them 1.
+
+    The longer side comes as near to ``target`` as whole numbers allow, by ratio.
+    """
+    longest = max(shape[:2])
+    if longest <= target:
+        larger = target // longest
+        return larger + (larger * (larger + 1) * longest**2 < target**2), 1
+    smaller = longest // target
+    return 1, smaller + (longest**2 > smaller * (smaller + 1) * target**2)
+
+
+def size_of(shape: tuple[int, ...], target: int) -> tuple[int, int]:
+    """Height and width of the tile of a map, with its frame."""
+    larger, smaller = enlargement(shape, target)
+    return -(-shape[0] // smaller) * larger + 2, -(-shape[1] // smaller) * larger + 2
+
+
+def tile(values: Floats, scale: ColourScale, badge: Badge, target: int) -> Bytes:
+    """Return one map as a framed picture, its longer side near to ``target``."""
+    if badge in ("dead", "constant"):
+        return framed(_struck_out(*size_of(values.shape, target)))
+    larger, smaller = enlargement(values.shape, target)
+    return framed(_enlarged(colourise(_averaged(values, smaller), scale), larger))
+
+
+def sized(rgb: Bytes, target: int) -> Bytes:
+    """Return a small picture with a frame, enlarged or averaged like a tile."""
+    larger, smaller = enlargement(rgb.shape, target)
+    if smaller > 1:
+        planes = [_averaged(rgb[..., plane].astype(np.float32), smaller) for plane in range(3)]
+        rgb = np.stack(planes, -1).round().astype(np.uint8)
+    return framed(_enlarged(rgb, larger))
+
+
+def fitted(rgb: Bytes, width: int, height: int) -> Bytes:
+    """Return a photo, smoothly shrunk or enlarged by a whole factor to fit into a rectangle."""
+    room = min(width / rgb.shape[1], height / rgb.shape[0])
+    if room >= 1:
+        return _enlarged(rgb, int(room))
+    size = (max(1, round(rgb.shape[1] * room)), max(1, round(rgb.shape[0] * room)))
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS, reducing_gap=2))
+
+
+def framed(rgb: Bytes) -> Bytes:
+    """Draw a line round a picture that may be as white as the sheet."""
+    frame = np.empty((rgb.shape[0] + 2, rgb.shape[1] + 2, 3), np.uint8)
+    frame[:] = LINE
+    frame[1:-1, 1:-1] = rgb
+    return frame
+
+
+def _averaged(values: Floats, block: int) -> Floats:
+    """Means of block x block cells; cells that are not finite spoil theirs, and so stay seen."""
+    if block == 1:
+        return values
+    height, width = (-(-side // block) * block for side in values.shape)
+    missing = ((0, height - values.shape[0]), (0, width - values.shape[1]))
+    whole = np.pad(values, missing, mode="edge")
+    with np.errstate(invalid="ignore"):
+        blocks = whole.reshape(height // block, block, width // block, block)
+        return np.asarray(blocks.mean((1, 3), dtype=np.float32))
+
+
+def _enlarged(rgb: Bytes, factor: int) -> Bytes:
+    """Repeat each pixel; never smooth, so that a coarse map looks coarse."""
+    return rgb if factor == 1 else rgb.repeat(factor, 0).repeat(factor, 1)
+
+
+def _struck_out(height: int, width: int) -> Bytes:
+    """Return a grey tile with a cross: here nothing is to be seen."""
+    height, width = height - 2, width - 2
+    rgb = np.empty((height, width, 3), np.uint8)
+    rgb[:] = FLAT_RGB
+    along = np.arange(max(height, width))
+    down, right = along * height // len(along), along * width // len(along)
+    rgb[down, right] = rgb[down, width - 1 - right] = GREY
+    return rgb

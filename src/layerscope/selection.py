@@ -1,0 +1,240 @@
+"""Which maps of a layer to show, and how much of the layer they carry.
+
+"The strongest k maps" are no better than k maps at random, so the choice is made by coverage: the
+share of the variance of all maps that a linear combination of the shown maps gives back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscope.errors import InputError
+from layerscope.vocabulary import Floats
+
+_Matrix = NDArray[np.float64]
+
+MOST_PIXELS = 16_384
+"""More pixels than this are subsampled: correlations over so many hardly change any more."""
+
+NO_NEWS = 1e-4
+"""A map of which the shown maps leave less than this share of its variance is a duplicate."""
+
+FLAT = 1e-6
+"""A map whose range is below this share of its magnitude is constant: the rest is rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The shown maps of one layer, in the order of choice, and what they stand for.
+
+    Attributes:
+        channels: the shown channels; greedy order, or channel order when all are shown.
+        total: number of channels of the layer.
+        coverage: explained variance of the shown maps over all varying maps, 0 to 1.
+        pca_bound: the most that as many directions could explain, channels or not; 0 to 1.
+        curve: coverage after the first, second, ... choice.
+        representative: hidden varying channel -> the shown channel it is most alike to, by the
+            absolute correlation.
+        worst: the hidden channels that the shown ones explain least, with their R squared.
+        constant: channels that hold one value other than 0 everywhere.
+        dead: channels that are 0 everywhere.
+        non_finite: channels with NaN or infinity anywhere.
+        percent_known: False when there are fewer than ten pixels per shown map, so that coverage
+            says little and must not be printed.
+    """
+
+    channels: tuple[int, ...]
+    total: int
+    coverage: float
+    pca_bound: float
+    curve: tuple[float, ...]
+    representative: Mapping[int, int]
+    worst: tuple[tuple[int, float], ...]
+    constant: tuple[int, ...]
+    dead: tuple[int, ...]
+    non_finite: tuple[int, ...]
+    percent_known: bool
+
+
+def select(
+    maps: Floats,
+    most: int | None = 16,
+    enough: float | None = 0.8,
+    ridge: float = 1e-6,
+    listed: int = 5,
+) -> Selection:
+    """Choose the maps that carry the most of a layer.
+
+    Greedy selection on EV(S) = tr(R_:S (R_SS + ridge I)^-1 R_S:) / C, where R is the correlation
+    matrix of the C varying channels over all pixels of all images.
+
+    Args:
+        maps: float32 (N, H, W, C).
+        most: show at most so many; None for no limit.
+        enough: stop as soon as the coverage reaches this share. None means exactly ``most`` maps,
+            flat and duplicate ones last; with ``most=None`` that is every map, in channel order.
+        ridge: added to the diagonal of R_SS.
+        listed: how many of the worst-represented hidden channels to name.
+
+    Raises:
+        InputError: maps is not of rank 4, or most is below 1.
+    """
+    if maps.ndim != 4 or 0 in maps.shape:
+        raise InputError(f"Maps must have shape (N, H, W, C) without a 0; got {maps.shape}.")
+    if most is not None and most < 1:
+        raise InputError(f"At least one map must be shown; got {most}. Give 1 or more, or 'all'.")
+    cells = maps.reshape(-1, maps.shape[-1])
+    total = cells.shape[1]
+    varying, constant, dead, non_finite = _sort_channels(cells)
+    unit = _standardised(_sample(cells), varying)
+    wanted = total if most is None else min(most, total)
+    everything = enough is None and wanted == total
+    if everything:
+        picks, loadings = np.arange(len(varying)), None
+    else:
+        picks, loadings = _greedy(unit, wanted, enough, ridge)
+    explained = _explained(unit, loadings)
+    curve = () if loadings is None else tuple(np.cumsum((loadings**2).sum(0)) / len(varying))
+    channels = [int(varying[pick]) for pick in picks]
+    if everything:
+        channels = list(range(total))
+    elif enough is None:
+        channels += _fill(varying, picks, [*constant, *dead, *non_finite])[: wanted - len(channels)]
+    return Selection(
+        channels=tuple(channels),
+        total=total,
+        coverage=float(explained.mean()) if len(varying) else 0.0,
+        pca_bound=_pca_bound(unit, len(channels)),
+        curve=tuple(float(share) for share in curve),
+        representative=_representatives(unit, varying, channels),
+        worst=_worst(explained, varying, channels, listed),
+        constant=constant,
+        dead=dead,
+        non_finite=non_finite,
+        percent_known=cells.shape[0] >= 10 * len(channels) and len(varying) > 0,
+    )
+
+
+def flat(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether a range is nothing but rounding; elementwise over minima and maxima."""
+    magnitude = np.maximum(np.abs(low), np.abs(high))
+    return np.asarray(high.astype(np.float64) - low <= FLAT * magnitude)
+
+
+def _sort_channels(
+    cells: Floats,
+) -> tuple[NDArray[np.intp], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return the channels that vary, and those that are constant, dead and not finite."""
+    low, high = cells.min(0), cells.max(0)
+    finite = np.isfinite(low) & np.isfinite(high)
+    low, high = np.where(finite, low, 0), np.where(finite, high, 0)
+    still = finite & flat(low, high)
+    dead = still & (low == 0) & (high == 0)
+
+    def indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+        return tuple(int(channel) for channel in np.flatnonzero(mask))
+
+    return np.flatnonzero(finite & ~still), indices(still & ~dead), indices(dead), indices(~finite)
+
+
+def _sample(cells: Floats) -> Floats:
+    """At most MOST_PIXELS rows, always the same; random, as a fixed step would meet patterns."""
+    if len(cells) <= MOST_PIXELS:
+        return cells
+    rows = np.random.default_rng(0).choice(len(cells), MOST_PIXELS, replace=False)
+    return cells[np.sort(rows)]
+
+
+def _standardised(cells: Floats, varying: NDArray[np.intp]) -> _Matrix:
+    """Columns of mean 0 and length 1, so that their products are correlations.
+
+    A channel that varies only outside the sample becomes a column of 0: nothing explains it.
+    """
+    unit = cells[:, varying].astype(np.float64)
+    unit -= unit.mean(0)
+    length = np.sqrt(np.einsum("pc,pc->c", unit, unit))
+    unit /= np.where(length > 0, length, 1)
+    return unit
+
+
+def _greedy(
+    unit: _Matrix, most: int, enough: float | None, ridge: float
+) -> tuple[NDArray[np.intp], _Matrix]:
+    """Pick columns one by one; the loadings L are the pivoted Cholesky factor: L L' explains R.
+
+    With the residual correlations R' = R - L L', a pick j gains |R'_j|^2 / R'_jj. Both are kept
+    up to date from one product R' v a step, so the C x C matrix is never formed.
+    """
+    channels = unit.shape[1]
+    loadings = np.zeros((channels, min(most, channels)))
+    left = np.einsum("pc,pc->c", unit, unit)
+    strength = _column_strength(unit)
+    free = left > NO_NEWS
+    picks: list[int] = []
+    while len(picks) < loadings.shape[1] and free.any():
+        gain = np.where(free, strength / np.where(free, left, 1), -1)
+        pick = int(gain.argmax())
+        done = loadings[:, : len(picks)]
+        column = unit.T @ unit[:, pick] - done @ done[pick]
+        step = column / np.sqrt(column[pick] + ridge)
+        product = unit.T @ (unit @ step) - done @ (done.T @ step)
+        strength += step**2 * (step @ step) - 2 * step * product
+        left -= step**2
+        loadings[:, len(picks)] = step
+        picks.append(pick)
+        free = left > NO_NEWS
+        if enough is not None and (loadings**2).sum() >= enough * channels:
+            break
+    return np.array(picks, dtype=np.intp), loadings[:, : len(picks)]
+
+
+def _column_strength(unit: _Matrix) -> _Matrix:
+    """|R_j|^2 for each column j of the correlation matrix, by way of the smaller Gram matrix."""
+    pixels, channels = unit.shape
+    if pixels < channels:
+        return np.asarray(np.einsum("pc,pc->c", unit, (unit @ unit.T) @ unit))
+    correlation = unit.T @ unit
+    return np.asarray(np.einsum("ij,ij->j", correlation, correlation))
+
+
+def _explained(unit: _Matrix, loadings: _Matrix | None) -> _Matrix:
+    """R squared of each varying channel, given the shown ones."""
+    if loadings is None:
+        return np.ones(unit.shape[1])
+    return np.asarray((loadings**2).sum(1))
+
+
+def _pca_bound(unit: _Matrix, shown: int) -> float:
+    pixels, channels = unit.shape
+    if shown >= channels:
+        return 1.0 if channels else 0.0
+    gram = unit @ unit.T if pixels < channels else unit.T @ unit
+    return float(min(1.0, np.linalg.eigvalsh(gram)[-shown:].sum() / channels))
+
+
+def _fill(varying: NDArray[np.intp], picks: NDArray[np.intp], rest: list[int]) -> list[int]:
+    """Channels in the order in which they fill up a number the user insists on."""
+    return [int(channel) for channel in np.delete(varying, picks)] + rest
+
+
+def _representatives(
+    unit: _Matrix, varying: NDArray[np.intp], channels: list[int]
+) -> dict[int, int]:
+    shown = np.flatnonzero(np.isin(varying, channels))
+    hidden = np.flatnonzero(~np.isin(varying, channels))
+    if not len(shown) or not len(hidden):
+        return {}
+    nearest = np.abs(unit[:, hidden].T @ unit[:, shown]).argmax(1)
+    pairs = zip(varying[hidden], varying[shown[nearest]], strict=True)
+    return {int(channel): int(stands_for) for channel, stands_for in pairs}
+
+
+def _worst(
+    explained: _Matrix, varying: NDArray[np.intp], channels: list[int], listed: int
+) -> tuple[tuple[int, float], ...]:
+    hidden = np.flatnonzero(~np.isin(varying, channels))
+    order = hidden[np.argsort(explained[hidden], kind="stable")[:listed]]
+    return tuple((int(varying[place]), float(explained[place])) for place in order)
