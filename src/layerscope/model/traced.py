@@ -146,7 +146,7 @@ class TracedModel:
             feeds |= ports
             spec = {name: tf.TensorSpec(tensor.shape, tensor.dtype)}
             renamed[name] = graphs.splice(definition, [name], spec | ports, _replace, f"edit{i}")[0]
-        bound = {name: _reader(value) for name, value in self.trace.captured.items()}
+        bound = self.outside()
         weights = dict(zip(self.trace.weights, self.model.weights, strict=True))
         if own:
             bound |= {name: _reader(variable.value) for name, variable in weights.items()}
@@ -154,6 +154,10 @@ class TracedModel:
             feeds |= {name: tf.TensorSpec(v.shape, v.dtype) for name, v in weights.items()}
         wanted = [renamed.get(name, name) for name in fetches]
         return graphs.compile_graph(definition, feeds, bound, wanted)
+
+    def outside(self) -> dict[str, Callable[[], Any]]:
+        """What the graph reads besides inputs and weights: tables, constants, plain variables."""
+        return {name: _reader(value) for name, value in self.trace.captured.items()}
 
     def gradients(
         self,

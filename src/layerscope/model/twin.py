@@ -1,0 +1,214 @@
+"""The untrained twin: the same architecture with fresh weights, run through the same trace.
+
+New values come from each weight's own initialiser. Nothing of the model is copied or changed;
+cloning and reloading fail on unregistered subclassed models.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from layerscope.errors import ModelError
+from layerscope.model import graph as graphs
+from layerscope.model.trace import Call, walk
+from layerscope.model.traced import TracedModel, view
+
+NO_INITIALISER = "no initialiser is known for it"
+DATA_STATISTIC = "a statistic of the data, which training does not learn"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Fresh weights for a traced model.
+
+    Attributes:
+        weights: one tensor per ``model.weights``, in that order.
+        seed: gives the same weights again.
+        kept: (weight path, reason) of every weight that kept its trained value.
+        estimated: paths of the BatchNorm layers whose moving statistics were estimated anew.
+    """
+
+    weights: tuple[tf.Tensor, ...]
+    seed: int
+    kept: tuple[tuple[str, str], ...]
+    estimated: tuple[str, ...]
+
+
+def untrained_twin(traced: TracedModel, inputs: Sequence[np.ndarray], seed: int = 0) -> Twin:
+    """Draw fresh weights and fit the BatchNorm statistics to some images.
+
+    Args:
+        traced: the model.
+        inputs: a batch of preprocessed images (and other inputs), at best 16 to 64 of them.
+        seed: any integer from 0.
+
+    Raises:
+        ModelError: the twin computes exactly what the model computes.
+    """
+    weights, kept = fresh_weights(traced.model, seed)
+    weights, estimated = _estimate_batchnorm(traced, inputs, weights)
+    output = list(traced.outputs.values())
+    own, other = traced.run(inputs, output), traced.run(inputs, output, weights=weights)
+    if all(np.array_equal(view(a), view(b)) for a, b in zip(own, other, strict=True)):
+        raise ModelError(
+            f"An untrained twin must compute something else than the model, and the one of "
+            f"'{traced.model.name}' gives the same output: {len(kept)} of {len(weights)} weights "
+            "kept their value, because no initialiser is known for them."
+        )
+    return Twin(tuple(weights), seed, tuple(kept), tuple(estimated))
+
+
+def fresh_weights(model: keras.Model, seed: int) -> tuple[list[tf.Tensor], list[tuple[str, str]]]:
+    """A new value for every weight from its own initialiser, and what kept its value and why."""
+    positions = {id(v): i for i, v in enumerate(model.weights)}
+    values: dict[int, tf.Tensor] = {}
+    kept: dict[int, str] = {}
+    for layer in [model, *walk(model)]:
+        own = _own_weights(layer)
+        todo = [v for v in own if positions[id(v)] not in values.keys() | kept.keys()]
+        if not todo:
+            continue
+        initialisers = _initialisers(layer, own)
+        for variable in todo:
+            at = positions[id(variable)]
+            if isinstance(layer, keras.layers.Normalization):
+                kept[at] = DATA_STATISTIC
+            elif initialisers.get(id(variable)) is None:
+                kept[at] = NO_INITIALISER
+            else:
+                values[at] = _draw(initialisers[id(variable)], variable, (seed, at))
+    drawn = [
+        values[i] if i in values else tf.convert_to_tensor(v.value)
+        for i, v in enumerate(model.weights)
+    ]
+    return drawn, [(model.weights[i].path, reason) for i, reason in sorted(kept.items())]
+
+
+def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
+    """The weights that a layer holds itself, not through the layers inside it."""
+    inner = {id(v) for child in walk(layer) for v in child.weights}
+    return [v for v in layer.weights if id(v) not in inner]
+
+
+def _initialisers(layer: keras.Layer, own: Sequence[keras.Variable]) -> dict[int, Any]:
+    """Initialiser by weight identity: recorded while a copy of the layer is built, or by name."""
+    recorded = [
+        (shape, init) for shape, init in _recorded(layer) if shape is not None and init is not None
+    ]
+    if [shape for shape, _ in recorded] == [tuple(v.shape) for v in own]:
+        return {id(v): init for v, (_, init) in zip(own, recorded, strict=True)}
+    # Keras' own naming: the weight ``kernel`` is made by ``kernel_initializer``.
+    return {id(v): getattr(layer, f"{v.name}_initializer", None) for v in own}
+
+
+def _recorded(layer: keras.Layer) -> Iterator[tuple[tuple[int, ...] | None, Any]]:
+    """Shapes and initialisers of the weights that an empty copy of the layer makes for itself."""
+    calls: list[tuple[tuple[int, ...] | None, Any]] = []
+    if isinstance(layer, keras.Model):
+        return iter(calls)
+    try:
+        copy = type(layer).from_config(layer.get_config())
+        real = copy.add_weight
+        signature = inspect.signature(real)
+
+        def record(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            asked = bound.arguments.get("shape")
+            initialiser = bound.arguments.get("initializer") or _default(bound.arguments)
+            calls.append((_as_shape(asked), keras.initializers.get(initialiser)))
+            bound.arguments["initializer"] = "zeros"  # quick: only the record is wanted
+            return real(*bound.args, **bound.kwargs)
+
+        vars(copy)["add_weight"] = record
+        copy.build_from_config(layer.get_build_config() or {})
+    except Exception:
+        # User code may refuse to be built a second time: then the names decide.
+        return iter(())
+    return iter(calls)
+
+
+def _default(arguments: dict[str, Any]) -> str:
+    """Keras' rule for a weight that names no initialiser."""
+    floating = "float" in str(arguments.get("dtype") or "float32")
+    return "glorot_uniform" if floating else "zeros"
+
+
+def _as_shape(asked: Any) -> tuple[int, ...]:
+    if asked is None:
+        return ()
+    return (asked,) if isinstance(asked, int) else tuple(asked)
+
+
+def _draw(initialiser: Any, variable: keras.Variable, entropy: tuple[int, int]) -> tf.Tensor:
+    """A fresh value; a seeded initialiser gets a seed of its own, else it repeats itself."""
+    if isinstance(initialiser, keras.initializers.Initializer):
+        config = initialiser.get_config()
+        if "seed" in config:
+            config["seed"] = int(np.random.SeedSequence(entropy).generate_state(1)[0] // 2)
+            initialiser = type(initialiser).from_config(config)
+    value = initialiser(tuple(variable.shape), dtype=variable.dtype)
+    return tf.cast(tf.convert_to_tensor(value), variable.dtype)
+
+
+def _estimate_batchnorm(
+    traced: TracedModel, inputs: Sequence[np.ndarray], weights: list[tf.Tensor]
+) -> tuple[list[tf.Tensor], list[str]]:
+    """Moving statistics of every BatchNorm layer, layer after layer within one pass.
+
+    Each layer's stored mean and variance are replaced, inside the graph, by those of its own
+    input, so that the layers behind it already see what they will see later.
+    """
+    positions = {id(v): i for i, v in enumerate(traced.model.weights)}
+    definition = traced.trace.graph.as_graph_def()
+    fetches: list[str] = []
+    targets: list[int] = []
+    estimated: list[str] = []
+    for call in _batchnorms(traced):
+        pair = [positions[id(v)] for v in (call.layer.moving_mean, call.layer.moving_variance)]
+        source = traced.tensor(call.inputs[0])
+        names = [traced.trace.weights[i] for i in pair]
+        spec = {source.name: tf.TensorSpec(source.shape, source.dtype)}
+        axis = call.layer.axis
+        made = graphs.splice(
+            definition, names, spec, lambda t, axis=axis: _moments(t, axis), f"bn{len(targets)}"
+        )
+        fetches += made
+        targets += pair
+        estimated.append(call.path)
+    if not fetches:
+        return weights, []
+    feeds = dict(zip(traced.trace.inputs, traced.trace.specs, strict=True))
+    feeds |= {
+        name: tf.TensorSpec(v.shape, v.dtype)
+        for name, v in zip(traced.trace.weights, weights, strict=True)
+    }
+    bound = traced.outside()
+    values = [
+        tf.cast(tf.convert_to_tensor(x), spec.dtype)
+        for x, spec in zip(inputs, traced.trace.specs, strict=True)
+    ]
+    found = graphs.compile_graph(definition, feeds, bound, fetches)(*values, *weights)
+    fresh = list(weights)
+    for at, value in zip(targets, found, strict=True):
+        fresh[at] = tf.cast(value, weights[at].dtype)
+    return fresh, estimated
+
+
+def _batchnorms(traced: TracedModel) -> Iterator[Call]:
+    """The first call of every BatchNorm layer, in the order of computation."""
+    seen: set[int] = set()
+    for call in traced.trace.calls[1:]:
+        if isinstance(call.layer, keras.layers.BatchNormalization) and id(call.layer) not in seen:
+            seen.add(id(call.layer))
+            yield call
+
+
+def _moments(tensor: tf.Tensor, axis: int) -> list[tf.Tensor]:
+    kept = axis % tensor.shape.rank
+    axes = [i for i in range(tensor.shape.rank) if i != kept]
+    return list(tf.nn.moments(tf.cast(tensor, tf.float32), axes))
