@@ -1,0 +1,17 @@
+"""The Keras model: loading it safely, naming its layers, reading its maps."""
+
+import os
+
+# TensorFlow reads this once, when it is imported. On a machine without a GPU it logs, at the level
+# of an error, that it found none; whatever really fails still arrives as a Python exception.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from layerscope.errors import ModelError
+
+try:
+    import keras  # noqa: F401
+except (ImportError, ValueError) as error:  # KERAS_BACKEND names something not installed
+    raise ModelError(
+        f"Keras cannot start ({error}): layerscope needs its TensorFlow backend, so install "
+        "tensorflow and set KERAS_BACKEND=tensorflow."
+    ) from error
