@@ -71,19 +71,22 @@ def test_layers_carry_readable_names(model):
 
 
 @pytest.mark.parametrize(
-    ("photo", "label", "at_least"),
+    ("photo", "label", "probability"),
     [
-        ("coffee", "espresso", 0.9),
-        ("camera", "tripod", 0.9),
-        ("chelsea", "Egyptian cat", 0.35),
-        ("china", "palace", 0.3),
-        ("flower", "daisy", 0.15),
+        ("coffee", "espresso", 0.93945),
+        ("camera", "tripod", 0.95906),
+        ("chelsea", "Egyptian cat", 0.40481),
+        ("china", "palace", 0.37693),
+        ("flower", "daisy", 0.19890),
+        ("motorcycle", "moped", 0.69105),
     ],
 )
-def test_real_photos_are_recognised(predictions, photo, label, at_least):
+def test_photos_are_recognised_as_by_the_network_in_pytorch(predictions, photo, label, probability):
+    # The figures come from a float64 forward pass of the file's tensors in PyTorch 2.13.
+    # A decoder of JPEG may differ by a grey level here and there, hence the tolerance.
     probabilities = predictions[photo]
     assert zoo.imagenet_classes()[probabilities.argmax()] == label
-    assert probabilities.max() > at_least
+    assert probabilities.max() == pytest.approx(probability, abs=2e-3)
 
 
 def test_without_weights_no_package_is_needed(monkeypatch, model):
@@ -342,7 +345,7 @@ def test_every_kind_of_truncation_of_the_real_file_is_refused():
 def test_class_names_are_unique_and_in_the_order_of_the_outputs():
     names = zoo.imagenet_classes()
     assert len(set(names)) == len(names) == 1000
-    known = {0: "tench", 281: "tabby", 478: "carton", 872: "tripod", 967: "espresso"}
+    known = {0: "tench", 281: "tabby", 478: "carton", 639: "maillot, tank suit", 967: "espresso"}
     assert {index: names[index] for index in known} == known
     assert (names[134], names[517]) == ("crane bird", "construction crane")
 

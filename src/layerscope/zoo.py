@@ -348,7 +348,10 @@ def _write_cache(data: bytes) -> None:
 # The reader of one file of weights
 
 
-_STORAGE_TYPES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_STORAGE_TYPES: dict[str, np.dtype[Any]] = {
+    "FloatStorage": np.dtype("<f4"),
+    "LongStorage": np.dtype("<i8"),
+}
 
 
 class _WeightsUnpickler(pickle.Unpickler):
@@ -375,6 +378,7 @@ class _WeightsUnpickler(pickle.Unpickler):
         return allowed[module, name]
 
     def persistent_load(self, pid: Any) -> NDArray[Any]:
+        # Numbers only: filling an array of Python objects from a file would crash.
         _, kind, key, _, size, _ = pid
         return self.storages.setdefault(key, np.zeros(size, _STORAGE_TYPES[kind]))
 
