@@ -120,6 +120,18 @@ def colourise(values: Floats, scale: ColourScale) -> Bytes:
     return np.asarray(PALETTES[scale.palette][codes(values, scale)])
 
 
+def averaged(values: Floats, block: int) -> Floats:
+    """Means of block x block cells; cells that are not finite spoil theirs, and so stay seen."""
+    if block == 1:
+        return values
+    height, width = (-(-side // block) * block for side in values.shape)
+    missing = ((0, height - values.shape[0]), (0, width - values.shape[1]))
+    whole = np.pad(values, missing, mode="edge")
+    with np.errstate(invalid="ignore"):
+        blocks = whole.reshape(height // block, block, width // block, block)
+        return np.asarray(blocks.mean((1, 3), dtype=np.float32))
+
+
 def _without_outliers(
     finite: Floats, low: float, high: float, robust: float, diverging: bool
 ) -> tuple[float, float]:
@@ -140,9 +152,7 @@ PALETTES = {
     "viridis": _ramp(
         "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725", "000000", "ffffff"
     ),
-    "blue-red": _ramp(
-        "2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b", "000000", "000000"
-    ),
+    "blue-red": _ramp("2166ac 4393c3 92c5de f7f7f7 f4a582 d6604d b2182b", "000000", "000000"),
 }
 """Ramps of 252 colours with lightness even (viridis), or even on both sides of 0 (blue-red), both
 safe for colour-blind readers; then the colours of the four special codes."""

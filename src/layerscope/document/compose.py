@@ -9,14 +9,34 @@ from layerscope.document.colour import (
     Bytes,
     ColourScale,
     ScaleKind,
+    averaged,
     colourise,
     scale_of,
 )
-from layerscope.document.parts import Badge, MapGrid, Overview, Picture
+from layerscope.document.parts import (
+    Badge,
+    Document,
+    Links,
+    MapGrid,
+    Note,
+    Overview,
+    Picture,
+    Section,
+    Text,
+)
 from layerscope.document.whole import composite, factors
 from layerscope.errors import InputError
 from layerscope.selection import Selection, select
 from layerscope.vocabulary import Floats, Layer
+
+WHOLE_LAYER = (
+    "Each layer is shown as a whole first. PCA to RGB: its three strongest directions as red, "
+    "green and blue; places of one colour get a similar answer, the colours mean nothing else. "
+    "Factors: a few parts that together make up all its maps (NMF where nothing is below 0, "
+    "principal components where maps are signed). Then come the single maps that carry most."
+)
+WHOLE_SIDE = 112
+"""Pictures of whole layers are averaged over blocks of cells until they are not twice as large."""
 
 NAMED = 8
 """How many channels a remark names before it says how many more there are."""
@@ -24,7 +44,7 @@ NAMED = 8
 
 def grid(
     photos: Sequence[Bytes],
-    ids: Sequence[str],
+    names: Sequence[str],
     layer: Layer,
     maps: Floats,
     selection: Selection | None = None,
@@ -36,7 +56,7 @@ def grid(
 
     Args:
         photos: one RGB image per row of maps, uint8 (H, W, 3).
-        ids: their names.
+        names: their names.
         layer: the row that describes the maps.
         maps: float32 (N, H, W, C), all channels.
         selection: which maps to show; None chooses by coverage.
@@ -46,12 +66,12 @@ def grid(
         robust: per cent of the cells that the scale leaves out and marks as clipped.
 
     Raises:
-        InputError: photos, ids and maps differ in number.
+        InputError: photos, names and maps differ in number.
     """
-    if not len(photos) == len(ids) == len(maps):
+    if not len(photos) == len(names) == len(maps):
         raise InputError(
-            "A grid needs one photo and one id per image; "
-            f"got {len(photos)}, {len(ids)} and maps of {len(maps)}."
+            "A grid needs one photo and one name per image; "
+            f"got {len(photos)}, {len(names)} and maps of {len(maps)}."
         )
     selection = select(maps) if selection is None else selection
     channels = _shown(selection)
@@ -61,7 +81,7 @@ def grid(
         layer=layer,
         facts=facts(layer),
         photos=tuple(photos),
-        ids=tuple(ids),
+        names=tuple(names),
         maps=shown,
         channels=channels,
         scales=scales,
@@ -72,11 +92,11 @@ def grid(
             for channel in channels
         ),
         legend=legend(selection),
-        remarks=_remarks(selection, layer),
+        remarks=_remarks(selection, layer, len(maps)),
         whole=whole_layer(maps, layer) if whole else (),
         alt=(
             f"{len(channels)} of {selection.total} feature maps of layer {layer.path} "
-            f"for {', '.join(ids)}"
+            f"for {', '.join(names)}"
         ),
     )
 
@@ -95,9 +115,37 @@ def overview(
     alt = f"{name} through {len(rows)} layers, a row of feature maps for each"
     note = (
         "Whole: the three strongest directions of all maps as red, green and blue. "
-        "Then single maps, the one that carries most first, each on its own scale."
+        "Then single maps, the one that carries most first."
     )
     return Overview(photo, name, tuple(predictions), tuple(rows), note, alt)
+
+
+def document(
+    title: str,
+    overviews: Sequence[Overview],
+    grids: Sequence[MapGrid],
+    notes: Sequence[Note] = (),
+) -> Document:
+    """All about some images in one network: overviews first, then a section per layer.
+
+    Args:
+        title: of the document.
+        overviews: one per image.
+        grids: one per layer, in the order of the network.
+        notes: what must be known before looking, such as layers that are not drawn.
+    """
+    layers = [
+        Section(part.layer.path, part.anchor, 3, (part, Links((("Overview", "overview"),))))
+        for part in grids
+    ]
+    return Document(
+        title,
+        (
+            Section("Overview", "overview", 2, (*notes, *overviews)),
+            Section("Layers", "layers", 2, (Text(WHOLE_LAYER),)),
+            *layers,
+        ),
+    )
 
 
 def whole_layer(maps: Floats, layer: Layer) -> tuple[Picture, ...]:
@@ -112,15 +160,16 @@ def whole_layer(maps: Floats, layer: Layer) -> tuple[Picture, ...]:
     alt = f"Whole layer {layer.path}: three strongest directions as red, green and blue"
     pictures = [Picture(rgb[0], alt, f"PCA to RGB ({percent(share)})")]
     found = factors(maps)
-    for number in range(found.maps.shape[-1]):
-        values = found.maps[0, :, :, number]
+    block = max(1, max(maps.shape[1:3]) // WHOLE_SIDE)
+    for part in range(found.maps.shape[-1]):
+        values = averaged(found.maps[0, :, :, part], block)
         colours = scale_of(values, signed=found.kind == "PCA")
         name = "NMF factor" if found.kind == "NMF" else "PCA component"
         pictures.append(
             Picture(
                 colourise(values, colours),
-                f"Whole layer {layer.path}: {name} {number + 1}",
-                f"{name} {number + 1}",
+                f"Whole layer {layer.path}: {name} {part + 1}",
+                f"{name} {part + 1}",
                 colours,
             )
         )
@@ -156,6 +205,11 @@ def overlay(photo: Bytes, values: Floats, alpha: float = 0.4, signed: bool = Fal
     return Picture(blend.round().astype(np.uint8), "A map laid over the photo", words, scale)
 
 
+def shape_of(layer: Layer) -> str:
+    """Return the shape of a map in words; a question mark where the image decides."""
+    return " × ".join("?" if side is None else str(side) for side in layer.shape)
+
+
 def facts(layer: Layer) -> str:
     """Return what one should know about a layer, in one line."""
     field = layer.receptive_field
@@ -181,7 +235,7 @@ def legend(selection: Selection) -> str:
         return f"none of {total} maps varies"
     if shown == total:
         return f"all {total} maps" if total > 1 else "the only map"
-    count = f"{shown} of {total} maps"
+    count = f"{shown} of {_maps(total)}"
     if not selection.percent_known:
         return f"{count} (too few pixels to say how much they carry)"
     bound = percent(selection.pca_bound)
@@ -201,6 +255,23 @@ def percent(share: float) -> str:
 def number(value: float) -> str:
     """Return a number short enough for a label."""
     return f"{value:.2g}" if abs(value) < 10 or abs(value) >= 1e5 else f"{value:.0f}"
+
+
+def range_of(scale: ColourScale) -> str:
+    """Return the range of a scale in words."""
+    return f"{number(scale.low)} to {number(scale.high)}"
+
+
+def palettes_in_use(scales: Sequence[ColourScale]) -> list[ColourScale]:
+    """Return one scale for each palette that colours a cell, for the legend."""
+    return list({scale.palette: scale for scale in scales if scale.low < scale.high}.values())
+
+
+def ends(scale: ColourScale, only: bool) -> tuple[str, str]:
+    """Return the words at the ends of a colour bar: numbers, unless it stands for many scales."""
+    if only or scale.kind != "map":
+        return number(scale.low), number(scale.high)
+    return ("below 0", "above 0") if scale.diverging else ("low", "high")
 
 
 def _shown(selection: Selection) -> tuple[int, ...]:
@@ -226,30 +297,36 @@ def _badge(channel: int, selection: Selection) -> Badge:
 
 def _scale_note(kind: ScaleKind, scales: tuple[ColourScale, ...]) -> str:
     if kind == "layer":
-        note = f"One scale for all maps: {number(scales[0].low)} to {number(scales[0].high)}"
+        note = f"One scale for all maps: {range_of(scales[0])}"
     else:
-        note = "Each map on its own scale, printed above it"
+        note = "Each map on its own scale, from its lowest to its highest value"
     if any(scale.diverging for scale in scales):
         note += "; blue below 0, red above"
     clipped = max(scale.clipped for scale in scales)
     if clipped:
-        note += f"; at most {clipped:.1%} of a map lies outside and is marked"
+        marks = sorted({"black" if scale.diverging else "white" for scale in scales})
+        note += f"; up to {clipped:.1%} of the cells lie outside and are {' or '.join(marks)}"
     return note + "."
 
 
-def _remarks(selection: Selection, layer: Layer) -> tuple[str, ...]:
+def _remarks(selection: Selection, layer: Layer, images: int) -> tuple[str, ...]:
     said = [layer.notes] if layer.notes else []
+    here = "this image" if images == 1 else f"these {images} images"
     for channels, words in (
         (selection.non_finite, "with NaN or infinity"),
-        (selection.dead, "dead (0 everywhere)"),
-        (selection.constant, "constant"),
+        (selection.dead, f"dead on {here} (0 everywhere)"),
+        (selection.constant, f"constant on {here}"),
     ):
         if channels:
-            said.append(f"{len(channels)} {words}: {listed(channels)}.")
+            said.append(f"{_maps(len(channels))} {words}: {listed(channels)}.")
     if selection.worst and selection.percent_known:
         worst = ", ".join(f"{channel} ({percent(r2)})" for channel, r2 in selection.worst)
         said.append(f"Hidden maps least explained by the shown ones: {worst}.")
     return tuple(said)
+
+
+def _maps(count: int) -> str:
+    return "1 map" if count == 1 else f"{count} maps"
 
 
 def listed(channels: Sequence[int]) -> str:

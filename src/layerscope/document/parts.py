@@ -71,7 +71,7 @@ class MapGrid:
         layer: the row that describes the layer.
         facts: that row in words.
         photos: one input image per row, uint8 (H, W, 3).
-        ids: the name of each image.
+        names: the name of each image.
         maps: float32 (N, H, W, K), the K shown channels.
         channels: their K numbers.
         scales: their K colour scales, each shared by all images.
@@ -87,7 +87,7 @@ class MapGrid:
     layer: Layer
     facts: str
     photos: tuple[Bytes, ...]
-    ids: tuple[str, ...]
+    names: tuple[str, ...]
     maps: Floats
     channels: tuple[int, ...]
     scales: tuple[ColourScale, ...]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from layerscope.document.colour import NON_FINITE_RGB, Bytes, ColourScale
-from layerscope.document.compose import number
+from layerscope.document.colour import NON_FINITE_RGB, Bytes
+from layerscope.document.compose import ends, palettes_in_use, range_of
 from layerscope.document.parts import MapGrid, Overview, Picture
 from layerscope.render import write_whole
 from layerscope.render.sheet import (
@@ -25,65 +25,77 @@ from layerscope.render.sheet import (
 
 Drawable = MapGrid | Overview | Picture
 
-MARGIN, GAP, LABEL = 28, 14, 18
+MARGIN, GAP, LABEL, LABEL_WIDTH = 28, 14, 18, 36
 TILE, ROW_TILE, SMALL_TILE = 112, 72, 56
 COLUMNS, MANY = 8, 64
 PHOTO = 190
 OVERVIEW_WIDTH, NAME_WIDTH, OVERVIEW_GAP = 1440, 280, 6
 
 
-def png(part: Drawable) -> Image.Image:
-    """Draw a part.
-
-    Maps are enlarged by whole factors without smoothing; maps too large for their place are
-    averaged over whole blocks.
-    """
-    return Image.fromarray(draw(part))
+def png(part: Drawable, native: bool = False) -> Image.Image:
+    """Return a part as an image; see `draw`."""
+    return Image.fromarray(draw(part, native))
 
 
-def write_png(part: Drawable, path: str | Path) -> None:
-    """Write a part as a PNG file: the whole file, or nothing.
+def write_png(part: Drawable, path: str | Path, native: bool = False) -> None:
+    """Write a part as a PNG file: the whole file, or nothing; see `draw`.
 
     Raises:
         EnvironmentFailure: the file cannot be written.
     """
-    write_whole(path, encode(draw(part)))
+    write_whole(path, encode(draw(part, native)))
 
 
-def draw(part: Drawable) -> Bytes:
-    """Return a part as pixels, uint8 (H, W, 3)."""
+def draw(part: Drawable, native: bool = False) -> Bytes:
+    """Return a part as pixels, uint8 (H, W, 3).
+
+    Maps are enlarged by whole factors without smoothing; maps too large for their place are
+    averaged over whole blocks.
+
+    Args:
+        part: what to draw.
+        native: draw the maps of a grid with one pixel per cell instead.
+    """
     if isinstance(part, MapGrid):
-        return _several(part) if len(part.photos) > 1 else _grid(part)
+        return _several(part, native) if len(part.photos) > 1 else _grid(part, native)
     if isinstance(part, Overview):
         return _overview(part)
     return _picture(part)
 
 
-def encode(rgb: Bytes) -> bytes:
-    """Return pixels, uint8 (H, W, 3), as a PNG file.
+def encode(pixels: Bytes, palette: Bytes | None = None) -> bytes:
+    """Return pixels as a PNG file.
 
     Pillow tries five filters on each row, which takes longer than all the rest of a picture and
-    gains nothing on enlarged tiles. So the three chunks are written here.
+    gains nothing on enlarged tiles. So the chunks are written here.
+
+    Args:
+        pixels: uint8 (H, W, 3), or (H, W) positions in the palette.
+        palette: uint8 (n, 3), the colours of the positions.
     """
-    height, width = rgb.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)
-    rows[:, 1:] = rgb.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + pixels[0].size), np.uint8)
+    rows[:, 1:] = pixels.reshape(height, -1)
+    colour_type = 2 if palette is None else 3
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0))]
+    if palette is not None:
+        chunks.append((b"PLTE", palette.tobytes()))
+    chunks += [(b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks
     )
 
 
-def _grid(part: MapGrid) -> Bytes:
+def _grid(part: MapGrid, native: bool) -> Bytes:
     """One image: photo, words and whole layer on top, then the tiles in rows."""
     count = len(part.channels)
     many = count > MANY
     target, most = (SMALL_TILE, 2 * COLUMNS) if many else (TILE, COLUMNS)
     rows = -(-count // most)
     columns = most if many else -(-count // rows)
-    height, width = size_of(part.maps.shape[1:3], target)
+    target = max(part.maps.shape[1:3]) if native else target
+    height, width = _cell(part, target)
     sheet = Sheet(max(columns * (width + GAP) - GAP, 1010) + 2 * MARGIN)
     top = _head(sheet, part)
     sheet.say(MARGIN, top, _sentence(part.legend), sheet.width - 2 * MARGIN, "strong")
@@ -96,11 +108,17 @@ def _grid(part: MapGrid) -> Bytes:
     return sheet.draw(_foot(sheet, part, top) + MARGIN)
 
 
+def _cell(part: MapGrid, target: int) -> tuple[int, int]:
+    """Height and width of a framed tile, wide enough for its channel number."""
+    height, width = size_of(part.maps.shape[1:3], target)
+    return height, max(width, LABEL_WIDTH)
+
+
 def _head(sheet: Sheet, part: MapGrid) -> int:
     """Place photo, words and the pictures of the whole layer; return where they end."""
     photo = fitted(part.photos[0], PHOTO + 60, PHOTO)
     sheet.put(MARGIN, MARGIN, photo)
-    sheet.say(MARGIN, MARGIN + photo.shape[0] + 3, part.ids[0], photo.shape[1], "small", GREY)
+    sheet.say(MARGIN, MARGIN + photo.shape[0] + 3, part.names[0], photo.shape[1], "small", GREY)
     left, top = MARGIN + max(photo.shape[1], 60) + 24, MARGIN - 5
     room = sheet.width - left - MARGIN
     sheet.say(left, top, part.layer.path, room, "title")
@@ -118,9 +136,10 @@ def _head(sheet: Sheet, part: MapGrid) -> int:
     return max(top, below_photo) + 22
 
 
-def _several(part: MapGrid) -> Bytes:
+def _several(part: MapGrid, native: bool) -> Bytes:
     """Several images: a row for each, a column for each channel."""
-    height, width = size_of(part.maps.shape[1:3], ROW_TILE)
+    target = max(part.maps.shape[1:3]) if native else ROW_TILE
+    height, width = _cell(part, target)
     sheet = Sheet(max((len(part.channels) + 1) * (width + GAP) - GAP, 700) + 2 * MARGIN)
     room = sheet.width - 2 * MARGIN
     sheet.say(MARGIN, MARGIN, part.layer.path, room, "title")
@@ -129,11 +148,11 @@ def _several(part: MapGrid) -> Bytes:
     sheet.say(MARGIN, top, _sentence(part.legend), room, "strong")
     top += 30
     for row, photo in enumerate(part.photos):
-        sheet.say(MARGIN, top, part.ids[row], width, "small", GREY)
+        sheet.say(MARGIN, top, part.names[row], width, "small", GREY)
         sheet.put(MARGIN, top + LABEL, fitted(photo, width, height))
         for place in range(len(part.channels)):
             left = MARGIN + (place + 1) * (width + GAP)
-            _tile(sheet, part, row, place, left, top, ROW_TILE, ranges=width > 80)
+            _tile(sheet, part, row, place, left, top, target, ranges=width > 80)
         top += height + LABEL + GAP
     return sheet.draw(_foot(sheet, part, top) + MARGIN)
 
@@ -152,15 +171,11 @@ def _tile(
     badge, scale = part.badges[place], part.scales[place]
     rgb = tile(part.maps[row, :, :, place], scale, badge, target)
     sheet.put(left, top + LABEL, rgb)
-    room = rgb.shape[1]
+    room = max(rgb.shape[1], LABEL_WIDTH)
     used = sheet.say(left, top, str(part.channels[place]), room, "small")
-    words = badge or (_range(scale) if scale.kind == "map" and ranges else "")
+    words = badge or (range_of(scale) if scale.kind == "map" and ranges else "")
     if words and used + 6 + breadth(words, "tiny") <= room:
         sheet.say(left, top + 1, words, room, "tiny", RED if badge else GREY, right=True)
-
-
-def _range(scale: ColourScale) -> str:
-    return f"{number(scale.low)} to {number(scale.high)}"
 
 
 def _sentence(text: str) -> str:
@@ -180,14 +195,12 @@ def _colours(sheet: Sheet, parts: tuple[MapGrid, ...], note: str, top: int) -> i
     """Place a bar for each palette in use and what the special colours mean."""
     left = MARGIN
     scales = [scale for part in parts for scale in part.scales]
-    for scale in {scale.palette: scale for scale in scales}.values():
-        ends = (_range(scale).split(" to ")) if scale.kind != "map" else ("low", "high")
-        if scale.kind == "map" and scale.diverging:
-            ends = ("below 0", "above 0")
-        left += sheet.say(left, top, ends[0], 80, "small", GREY) + 6
+    for scale in palettes_in_use(scales):
+        low, high = ends(scale, len(scales) == 1)
+        left += sheet.say(left, top, low, 80, "small", GREY) + 6
         sheet.bar(left, top + 2, scale)
         left += 130
-        left += sheet.say(left, top, ends[1], 80, "small", GREY) + 24
+        left += sheet.say(left, top, high, 80, "small", GREY) + 24
     if any(scale.non_finite for scale in scales):
         sheet.fill(left, top + 2, 12, 12, NON_FINITE_RGB)
         left += 18 + sheet.say(left + 18, top, "NaN or infinite", 120, "small", RED) + 24
@@ -216,7 +229,7 @@ def _overview(part: Overview) -> Bytes:
 
 
 def _overview_row(sheet: Sheet, part: MapGrid, top: int) -> int:
-    height, width = size_of(part.maps.shape[1:3], SMALL_TILE)
+    height, width = _cell(part, SMALL_TILE)
     sheet.fill(MARGIN, top, sheet.width - 2 * MARGIN, 1, LINE)
     top += 7
     left = MARGIN + NAME_WIDTH
@@ -247,7 +260,7 @@ def _picture(part: Picture) -> Bytes:
     top, room = MARGIN + rgb.shape[0] + 8, sheet.width - 2 * MARGIN
     if part.scale is not None:
         sheet.bar(MARGIN, top + 2, part.scale)
-        sheet.say(MARGIN + 130, top, _range(part.scale), room - 130, "small", GREY)
+        sheet.say(MARGIN + 130, top, range_of(part.scale), room - 130, "small", GREY)
         top += 22
     top += sheet.paragraph(MARGIN, top, part.caption, room, "small", GREY)
     return sheet.draw(top + MARGIN)

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
-from layerscope.document.colour import FLAT_RGB, PALETTES, STEPS, Bytes, ColourScale, colourise
+from layerscope.document.colour import (
+    FLAT_RGB,
+    PALETTES,
+    STEPS,
+    Bytes,
+    ColourScale,
+    averaged,
+    colourise,
+)
 from layerscope.document.parts import Badge
 from layerscope.render.labels import plain, shorten
 from layerscope.vocabulary import Floats
@@ -170,18 +178,16 @@ def size_of(shape: tuple[int, ...], target: int) -> tuple[int, int]:
 def tile(values: Floats, scale: ColourScale, badge: Badge, target: int) -> Bytes:
     """Return one map as a framed picture, its longer side near to ``target``."""
     if badge in ("dead", "constant"):
-        return framed(_struck_out(*size_of(values.shape, target)))
+        height, width = size_of(values.shape, target)
+        return framed(struck_out(height - 2, width - 2))
     larger, smaller = enlargement(values.shape, target)
-    return framed(_enlarged(colourise(_averaged(values, smaller), scale), larger))
+    return framed(_enlarged(colourise(averaged(values, smaller), scale), larger))
 
 
 def sized(rgb: Bytes, target: int) -> Bytes:
     """Return a small picture with a frame, enlarged or averaged like a tile."""
     larger, smaller = enlargement(rgb.shape, target)
-    if smaller > 1:
-        planes = [_averaged(rgb[..., plane].astype(np.float32), smaller) for plane in range(3)]
-        rgb = np.stack(planes, -1).round().astype(np.uint8)
-    return framed(_enlarged(rgb, larger))
+    return framed(_enlarged(averaged_rgb(rgb, smaller), larger))
 
 
 def fitted(rgb: Bytes, width: int, height: int) -> Bytes:
@@ -201,16 +207,12 @@ def framed(rgb: Bytes) -> Bytes:
     return frame
 
 
-def _averaged(values: Floats, block: int) -> Floats:
-    """Means of block x block cells; cells that are not finite spoil theirs, and so stay seen."""
+def averaged_rgb(rgb: Bytes, block: int) -> Bytes:
+    """Means of block x block pixels of a picture."""
     if block == 1:
-        return values
-    height, width = (-(-side // block) * block for side in values.shape)
-    missing = ((0, height - values.shape[0]), (0, width - values.shape[1]))
-    whole = np.pad(values, missing, mode="edge")
-    with np.errstate(invalid="ignore"):
-        blocks = whole.reshape(height // block, block, width // block, block)
-        return np.asarray(blocks.mean((1, 3), dtype=np.float32))
+        return rgb
+    planes = [averaged(rgb[..., plane].astype(np.float32), block) for plane in range(3)]
+    return np.stack(planes, -1).round().astype(np.uint8)
 
 
 def _enlarged(rgb: Bytes, factor: int) -> Bytes:
@@ -218,9 +220,8 @@ def _enlarged(rgb: Bytes, factor: int) -> Bytes:
     return rgb if factor == 1 else rgb.repeat(factor, 0).repeat(factor, 1)
 
 
-def _struck_out(height: int, width: int) -> Bytes:
+def struck_out(height: int, width: int) -> Bytes:
     """Return a grey tile with a cross: here nothing is to be seen."""
-    height, width = height - 2, width - 2
     rgb = np.empty((height, width, 3), np.uint8)
     rgb[:] = FLAT_RGB
     along = np.arange(max(height, width))

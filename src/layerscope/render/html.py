@@ -1,0 +1,169 @@
+"""A document as one HTML page that needs nothing else: no network, no script, no other file."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image as PillowImage
+
+from layerscope.document.colour import PALETTES, STEPS, Bytes, ColourScale, averaged, codes
+from layerscope.document.compose import ends, palettes_in_use, range_of
+from layerscope.document.parts import Document, MapGrid, Overview, Part, Picture, map_anchor
+from layerscope.render import write_whole
+from layerscope.render.labels import plain
+from layerscope.render.png import encode
+from layerscope.render.sheet import (
+    averaged_rgb,
+    enlargement,
+    fitted,
+    size_of,
+    struck_out,
+)
+
+TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 56, 10
+SHARPEST = 2
+"""Photos are stored with so many pixels per pixel of the page, for fine screens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An ``img`` element: its data URI, words, and size on the page in pixels."""
+
+    source: str
+    alt: str
+    width: int
+    height: int
+    cells: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleBar:
+    """A colour bar with the words at its ends."""
+
+    low: str
+    image: Image
+    high: str
+
+
+def html(document: Document) -> str:
+    """Return a document as one page.
+
+    All text is escaped, and a content security policy forbids the page to fetch or to run
+    anything, whatever a file or layer is called.
+    """
+    style = _file("style.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    contents = [section for section in document.sections if section.level == 2]
+    return _environment().get_template("page.html").render(
+        document=document, contents=contents, style=Markup(style), style_hash=f"sha256-{digest}"
+    )  # fmt: skip
+
+
+def write_html(document: Document, path: str | Path) -> None:
+    """Write a document as one HTML file: the whole file, or nothing.
+
+    Raises:
+        EnvironmentFailure: the file cannot be written.
+    """
+    write_whole(path, html(document).encode())
+
+
+@lru_cache
+def _file(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+@lru_cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_file),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["plain"] = plain
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
+    functions: tuple[Callable[..., object], ...] = (
+        map_anchor,
+        overview_scales,
+        picture_image,
+        photo_image,
+        scale_bars,
+        tile_image,
+    )
+    environment.globals.update({function.__name__: function for function in functions})
+    environment.globals.update(kind_of=_kind_of, range_of=range_of, overview_tiles=OVERVIEW_TILES)
+    return environment
+
+
+def _kind_of(part: Part) -> str:
+    return type(part).__name__.lower()
+
+
+def tile_image(part: MapGrid, row: int, place: int, small: bool = False) -> Image:
+    """Return one map, stored with one pixel per cell and enlarged by the reader's browser."""
+    values, scale = part.maps[row, :, :, place], part.scales[place]
+    badge = part.badges[place]
+    target = OVERVIEW_TILE if small else TILE
+    height, width = (side - 2 for side in size_of(values.shape, target))
+    alt = f"Map {part.channels[place]} of {part.layer.path} for {part.names[row]}"
+    if badge in ("dead", "constant"):
+        source = _uri(encode(struck_out(height, width)))
+        return Image(source, plain(f"{alt}, {badge}"), width, height)
+    _, smaller = enlargement(values.shape, target)
+    cells = codes(averaged(values, smaller), scale)
+    source = _uri(encode(cells, PALETTES[scale.palette]))
+    return Image(source, plain(f"{alt}, {range_of(scale)}"), width, height, True)
+
+
+def picture_image(picture: Picture, cells: bool = False, small: bool = False) -> Image:
+    """Return a finished picture; ``cells`` if its pixels are the cells of a map."""
+    target = OVERVIEW_TILE if small else TILE
+    if not cells:
+        height, width = picture.rgb.shape[:2]
+        return Image(_uri(encode(picture.rgb)), plain(picture.alt), width, height)
+    _, smaller = enlargement(picture.rgb.shape, target)
+    height, width = (side - 2 for side in size_of(picture.rgb.shape, target))
+    source = _uri(encode(averaged_rgb(picture.rgb, smaller)))
+    return Image(source, plain(picture.alt), width, height, True)
+
+
+def photo_image(photo: Bytes, alt: str, side: int) -> Image:
+    """Return an input image to fit a square of the page, as JPEG."""
+    shown = fitted(photo, side * SHARPEST, side * SHARPEST)
+    room = min(side / shown.shape[0], side / shown.shape[1])
+    height, width = (max(1, round(length * room)) for length in shown.shape[:2])
+    file = io.BytesIO()
+    PillowImage.fromarray(shown).save(file, "jpeg", quality=88)
+    return Image(_uri(file.getvalue(), "jpeg"), plain(alt), width, height)
+
+
+def scale_bars(scales: Sequence[ColourScale]) -> list[ScaleBar]:
+    """Return a colour bar for each palette in use."""
+    bars = []
+    for scale in palettes_in_use(scales):
+        low, high = ends(scale, len(scales) == 1)
+        ramp = _ramp(scale.palette)
+        bars.append(ScaleBar(low, Image(ramp, f"Colours from {low} to {high}", 120, 12), high))
+    return bars
+
+
+def overview_scales(part: Overview) -> list[ColourScale]:
+    """Return the scales of all tiles of an overview."""
+    return [scale for row in part.rows for scale in row.scales]
+
+
+@lru_cache
+def _ramp(palette: str) -> str:
+    return _uri(encode(np.arange(STEPS, dtype=np.uint8)[None], PALETTES[palette]))
+
+
+def _uri(content: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
