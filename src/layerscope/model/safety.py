@@ -134,6 +134,11 @@ def _check_node(node: Node, where: str, saved: Saved, allowed: Allowed) -> None:
         return
     if _registered(node, allowed):
         return
+    if _is_operation(node):
+        raise LoadError(
+            f"{file} holds {quote(name)}{where}, a keras.ops call or an operator between layers, "
+            "which no .h5 file can bring back: save the model as .keras."
+        )
     found = _in_keras(node)
     if found is None:
         raise _unknown(node, where, saved, allowed)
@@ -143,6 +148,19 @@ def _check_node(node: Node, where: str, saved: Saved, allowed: Allowed) -> None:
     vocabulary = inner.get("vocabulary") if isinstance(inner, dict) else None
     if isinstance(vocabulary, str):
         _demand_trust(f"reads another file, {quote(vocabulary)}{where}", file, allowed)
+
+
+def _is_operation(node: Node) -> bool:
+    """Tell whether an .h5 file has a ``+`` here, which Keras would read back as a layer Add."""
+    inner = node.get("config")
+    if "module" in node or "inbound_nodes" not in node:
+        return False
+    if isinstance(inner, dict) and "trainable" in inner:  # as every layer has it
+        return False
+    return any(
+        kind.__name__ == node["class_name"] and not issubclass(kind, keras.Layer)
+        for kind in _keras_classes(keras.Operation)
+    )
 
 
 def _demand_trust(what: str, file: str, allowed: Allowed) -> None:
@@ -177,12 +195,22 @@ def _in_keras(node: Node) -> object | None:
     elif node.get("module") == "builtins" and is_function:
         homes = _FUNCTIONS
     elif _root(node) == "keras":
-        homes = (sys.modules.get(node["module"]),)
+        homes = (_loaded(node["module"]),)
     for home in homes:
-        if home is not None and name in vars(home):
+        if inspect.ismodule(home) and name in vars(home):
             found: object = vars(home)[name]
             return found
-    return None if "module" in node else _keras_classes(keras.Layer).get(name)
+    return None if "module" in node else unexported_layers().get(name)
+
+
+def _loaded(module: str) -> object | None:
+    """Find a module of Keras without importing it."""
+    if module in sys.modules:
+        return sys.modules[module]
+    home: object | None = keras  # Keras before 3.9 has keras.layers by attribute only
+    for part in module.split(".")[1:]:
+        home = getattr(home, part, None)
+    return home
 
 
 def _is_part(found: object, node: Node) -> bool:
@@ -201,16 +229,12 @@ def _is_part(found: object, node: Node) -> bool:
     )
 
 
-def _keras_classes(base: type) -> dict[str, type]:
-    """Collect the subclasses that Keras itself has defined, by name."""
-    found: dict[str, type] = {}
-    waiting: list[type] = [base]
-    while waiting:
-        for kind in waiting.pop().__subclasses__():
-            waiting.append(kind)
-            if kind.__module__.startswith("keras."):
-                found.setdefault(kind.__name__, kind)
-    return found
+def _keras_classes(base: type) -> Iterator[type]:
+    """Yield the subclasses that Keras itself has defined."""
+    for kind in base.__subclasses__():
+        if kind.__module__.startswith("keras."):
+            yield kind
+        yield from _keras_classes(kind)
 
 
 def _unknown(node: Node, where: str, saved: Saved, allowed: Allowed) -> LoadError:
@@ -222,11 +246,6 @@ def _unknown(node: Node, where: str, saved: Saved, allowed: Allowed) -> LoadErro
             f"{file}, saved by Keras {saved.keras or '(unknown)'}, holds {what}, which Keras "
             f"{keras.__version__} does not have: rebuild the model with this Keras, load the "
             "weights into it, and save it as .keras."
-        )
-    if "module" not in node and name in _keras_classes(keras.Operation):
-        return LoadError(
-            f"{file} holds {what}, a keras.ops call, which no .h5 file can bring back: save the "
-            "model as .keras."
         )
     missing = f" nor in {quote(allowed.module)}" if allowed.module else ""
     module = node["module"] if _can_propose(node.get("module")) else "MODULE"
@@ -265,8 +284,11 @@ def _full_name(node: Node) -> str:
 
 def unexported_layers() -> dict[str, type]:
     """Collect Keras' own layers that it fails to find for an .h5 file (ConvNeXt's LayerScale)."""
-    classes = _keras_classes(keras.Layer)
-    return {name: classes[name] for name in classes.keys() - vars(keras.layers) - _CARRIERS}
+    return {
+        kind.__name__: kind
+        for kind in _keras_classes(keras.Layer)
+        if kind.__name__ not in {*vars(keras.layers), *_CARRIERS}
+    }
 
 
 def is_module_name(text: str) -> bool:
