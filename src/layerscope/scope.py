@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from layerscope.document.colour import ScaleKind, photo
 from layerscope.errors import InputError
 from layerscope.images import Preprocessing, Source, class_names, preprocessing, read
 from layerscope.model.effective import effective_receptive_field
@@ -20,6 +21,7 @@ from layerscope.model.preprocessing import own_preprocessing
 from layerscope.model.taps import Tap
 from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import Twin, untrained_twin
+from layerscope.show import MOST_SHOWN, Shown, show, strongest
 from layerscope.vocabulary import Floats, Layer, Maps
 
 Images = Any
@@ -42,6 +44,7 @@ class Scope:
         resize: how files come to the model's size: ``stretch``, ``crop`` or ``letterbox``.
         trust: allow a model file to run code of its own.
         custom_objects: module with the custom classes of a model file.
+        seed: of everything random: twins and noise.
 
     Raises:
         LoadError, ModelError: the model cannot be used, with the reason.
@@ -56,6 +59,7 @@ class Scope:
         resize: str = "stretch",
         trust: bool = False,
         custom_objects: str | None = None,
+        seed: int = 0,
     ) -> None:
         if isinstance(model, str | Path):
             self.model = load(model, trust=trust, custom_objects=custom_objects)
@@ -66,6 +70,7 @@ class Scope:
         self._named = None if preprocess == "auto" else preprocessing(preprocess)
         self.classes = None if classes is None else class_names(classes, _imagenet)
         self.resize = resize
+        self.seed = seed
         self._other_sizes: dict[tuple[tuple[int, ...], ...], TracedModel] = {}
         self._effective: dict[str, float] = {}
 
@@ -103,7 +108,7 @@ class Scope:
             InputError: images or patterns that do not fit, or more maps than memory holds.
         """
         collected = _Collected()
-        for maps in self._batches(images, layers, batch_size, collected.expect):
+        for maps in self._batches(images, layers, batch_size, collected.expect, None):
             collected.add(maps)
         return collected.result()
 
@@ -126,12 +131,52 @@ class Scope:
         Yields:
             The maps of one batch.
         """
-        for maps in self._batches(images, layers, batch_size, None):
+        for maps in self._batches(images, layers, batch_size, None, None):
             if copy:
                 arrays = {name: array.copy() for name, array in maps.arrays.items()}
                 yield Maps(arrays, maps.ids, maps.predictions, maps.layers)
             else:
                 yield maps
+
+    def show(
+        self,
+        images: Images,
+        layers: str | Sequence[str] | None = None,
+        *,
+        maps: int | Literal["all"] | None = None,
+        scale: ScaleKind = "map",
+        batch_size: int | None = None,
+    ) -> Shown:
+        """Pictures of the maps of one or a few images.
+
+        Args:
+            images: see `maps`; several are shown side by side.
+            layers: see `maps`.
+            maps: how many maps of a layer: a number, ``all``, or by default as few as carry
+                80 % of the layer, 16 at most.
+            scale: one colour scale per ``map`` or one for the ``layer``.
+            batch_size: see `maps`.
+
+        Returns:
+            `layerscope.show.Shown`: shows itself in a notebook, ``.save(path)`` writes it.
+        """
+        most = None if maps == "all" else MOST_SHOWN if maps is None else maps
+        if most is not None and most < 1:
+            raise InputError(f"At least one map of a layer is shown, and {most} was asked for.")
+        photos: list[Any] = []
+        collected = _Collected()
+        for part in self._batches(images, layers, batch_size, collected.expect, photos):
+            collected.add(part)
+        found = collected.result()
+        named = (
+            found.predictions if isinstance(found.predictions, dict) else {"": found.predictions}
+        )
+        first = next(iter(named.values()))
+        labels = [name[0] if isinstance(name, tuple) else name for name in self.classes or ()]
+        best = [strongest(row, labels or None) for row in first]
+        return show(
+            found, [photo(pixels) for pixels in photos], best, most, maps is not None, scale
+        )
 
     def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
         """Side in input pixels of the area that really moves the centre of a layer's maps.
@@ -150,10 +195,10 @@ class Scope:
             self._effective[key] = effective_receptive_field(self.traced, tap.tensor, inputs)
         return self._effective[key]
 
-    def twin(self, images: Images, seed: int = 0) -> Twin:
+    def twin(self, images: Images, seed: int | None = None) -> Twin:
         """An untrained twin, its BatchNorm statistics fitted to up to 32 of the images."""
-        inputs, _ = next(self._arrays(images, 32))
-        return untrained_twin(self.traced, inputs, seed)
+        inputs, *_ = next(self._arrays(images, 32))
+        return untrained_twin(self.traced, inputs, self.seed if seed is None else seed)
 
     def source(self, images: Images, batch_size: int = _MOST_IMAGES) -> Source:
         """Open images for this model, without preprocessing."""
@@ -210,7 +255,7 @@ class Scope:
         return specs[0]
 
     def _noise(self) -> list[np.ndarray]:
-        random = np.random.default_rng(0)
+        random = np.random.default_rng(self.seed)
         return [
             random.standard_normal((8, *[side or 64 for side in spec.shape[1:]]), np.float32)
             for spec in self.traced.trace.specs
@@ -218,8 +263,8 @@ class Scope:
 
     def _arrays(
         self, images: Images, batch_size: int
-    ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
-        """Batches as one array per model input, ready for the model, with ids."""
+    ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...], Sequence[np.ndarray]]]:
+        """Batches as one array per model input, ready for the model, with ids and raw images."""
         if self._is_input_list(images):
             arrays = [np.asarray(x) for x in (images if isinstance(images, list) else [images])]
             count = len(arrays[0])
@@ -230,14 +275,16 @@ class Scope:
                 )
             for at in range(0, count, batch_size):
                 ids = tuple(str(i) for i in range(at, min(at + batch_size, count)))
-                yield [x[at : at + batch_size] for x in arrays], ids
+                inputs = [x[at : at + batch_size] for x in arrays]
+                yield inputs, ids, next((list(x) for x in inputs if x.ndim == 4), [])
             return
         self._check_array(images)
         source = self.source(images, batch_size)
         given = source.ids is None or hasattr(images, "shape") or isinstance(images, tuple)
         steps = self._named if given else self.preprocessing
         for batch in source:
-            yield [batch.pixels if steps is None else steps.apply(batch.pixels)], batch.ids
+            ready = batch.pixels if steps is None else steps.apply(batch.pixels)
+            yield [ready], batch.ids, list(batch.pixels)
 
     def _is_input_list(self, images: Images) -> bool:
         """Whether the images are arrays, one per input, of any rank: used exactly as given."""
@@ -277,7 +324,9 @@ class Scope:
         layers: str | Sequence[str] | None,
         batch_size: int | None,
         expect: Any,
+        photos: list[Any] | None,
     ) -> Iterator[Maps]:
+        """The maps of one batch after the other; ``photos`` gathers the images as they came."""
         if batch_size is not None and batch_size < 1:
             raise InputError(f"A batch holds at least one image, and batch_size={batch_size}.")
         taps = self.traced.resolve(layers)
@@ -285,14 +334,14 @@ class Scope:
         size = batch_size or self._batch_size(taps)
         if expect is not None:
             expect(_count(images, self), sum(self._bytes(tap) for tap in taps))
-        for inputs, ids in self._arrays(images, size):
+        for inputs, ids, pixels in self._arrays(images, size):
+            if photos is not None:
+                photos.extend(pixels)
             traced = self._fitting(inputs)
             if traced is not self.traced:
                 taps = traced.resolve(layers)
                 rows = traced.rows_of(taps)
-            results = traced.run(
-                inputs, [*traced.outputs.values(), *[tap.tensor for tap in taps]]
-            )
+            results = traced.run(inputs, [*traced.outputs.values(), *[tap.tensor for tap in taps]])
             arrays = [view(tensor) for tensor in results]
             outputs = dict(zip(traced.outputs, arrays, strict=False))
             yield Maps(
@@ -347,7 +396,7 @@ class _Collected:
         if have.shape[1:] != array.shape[1:]:
             raise InputError(
                 f"The maps of several images need one size, and '{name}' has "
-                f"{have.shape[1:3]} and {array.shape[1:3]}: pass images of one size, or use stream()."
+                f"{have.shape[1:3]} and {array.shape[1:3]}: pass images of one size, or stream()."
             )
         end = self.filled + len(array)
         if end > len(have):

@@ -5,10 +5,12 @@ code again. A *tensor name* is ``node:index``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-GraphDef = tf.compat.v1.GraphDef
+GraphDef: TypeAlias = Any
+"""`tf.compat.v1.GraphDef`, for which no types are published."""
 
 
 def node_of(name: str) -> str:
@@ -39,7 +41,7 @@ def cut(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
         if name not in needed:
             needed.add(name)
             waiting.extend(node_of(source) for source in inputs[name])
-    part = GraphDef(versions=graph.versions, library=graph.library)
+    part: GraphDef = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
     part.node.extend(node for node in graph.node if node.name in needed)
     for node in part.node:
         # A hint about devices, which may name a node that is cut away.
@@ -132,4 +134,6 @@ def compile_graph(
             tf.cast(t, tf.float32) if t.dtype in (tf.float16, tf.bfloat16) else t for t in results
         ]
 
-    return tf.function(run, autograph=False).get_concrete_function(*feeds.values())
+    compiled: Callable[..., list[tf.Tensor]]
+    compiled = tf.function(run, autograph=False).get_concrete_function(*feeds.values())
+    return compiled

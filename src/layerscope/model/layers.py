@@ -63,8 +63,9 @@ def resolve(
     """The taps that some patterns name, each once, in the order of the model.
 
     Args:
-        patterns: each an exact path, a kind (``conv`` = every convolution), a glob, or ``all``;
-            default every convolution and block.
+        patterns: each an exact path, a kind (``conv`` = every convolution), a glob (over
+            convolutions and blocks; over other layers only if it fits none of these), or
+            ``all``; default every convolution and block.
         taps: the convolutions and blocks.
         others: further layer outputs, reached by exact name, glob, ``other`` or ``all``.
         model: name of the model, for messages.
@@ -104,7 +105,9 @@ def _match(pattern: str, taps: Sequence[Tap]) -> list[str]:
         return [tap.path for tap in live]
     if pattern in _KINDS:
         return [tap.path for tap in live if tap.kind in _KINDS[pattern]]
-    return [tap.path for tap in live if fnmatch.fnmatchcase(tap.path, pattern)]
+    fits = [tap for tap in live if fnmatch.fnmatchcase(tap.path, pattern)]
+    # ``block2*`` means its maps, not each normalisation and activation on the way to them.
+    return [tap.path for tap in fits if tap.kind != "other"] or [tap.path for tap in fits]
 
 
 def _unknown(pattern: str, taps: Sequence[Tap], model: str) -> UnknownLayerError:
@@ -116,5 +119,3 @@ def _unknown(pattern: str, taps: Sequence[Tap], model: str) -> UnknownLayerError
         f"A layer pattern must be a path, a glob, 'all' or a kind ({', '.join(_KINDS)}), and "
         f"'{pattern}' matches none of the {len(names)} layers of '{model}'. {hint}"
     )
-
-

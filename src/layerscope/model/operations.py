@@ -59,12 +59,12 @@ def bends(op: tf.Operation, moving: set[str]) -> bool:
 def per_channel(tensor: tf.Tensor) -> bool:
     """Whether a tensor is a scalar or holds one value per channel, by its static shape."""
     shape = tensor.shape
-    return shape.rank is not None and all(side == 1 for side in shape[:-1])
+    return shape.rank is not None and all(side == 1 for side in list(shape)[:-1])
 
 
 def is_map(tensor: tf.Tensor) -> bool:
     """Whether a tensor has the rank and type of a batch of maps."""
-    return tensor.shape.rank == 4 and tensor.dtype.is_floating
+    return bool(tensor.shape.rank == 4 and tensor.dtype.is_floating)
 
 
 def side(tensor: tf.Tensor) -> tuple[int | None, int | None]:

@@ -1,4 +1,4 @@
-"""Does a model prepare its images itself?"""
+"""Whether a model prepares its images itself."""
 
 import keras
 import tensorflow as tf

@@ -168,12 +168,12 @@ def _estimate_batchnorm(
     fetches: list[str] = []
     targets: list[int] = []
     estimated: list[str] = []
-    for call in _batchnorms(traced):
-        pair = [positions[id(v)] for v in (call.layer.moving_mean, call.layer.moving_variance)]
+    for call, layer in _batchnorms(traced):
+        pair = [positions[id(v)] for v in (layer.moving_mean, layer.moving_variance)]
         source = traced.tensor(call.inputs[0])
         names = [traced.trace.weights[i] for i in pair]
         spec = {source.name: tf.TensorSpec(source.shape, source.dtype)}
-        axis = call.layer.axis
+        axis = layer.axis
         made = graphs.splice(
             definition, names, spec, lambda t, axis=axis: _moments(t, axis), f"bn{len(targets)}"
         )
@@ -199,13 +199,15 @@ def _estimate_batchnorm(
     return fresh, estimated
 
 
-def _batchnorms(traced: TracedModel) -> Iterator[Call]:
+def _batchnorms(
+    traced: TracedModel,
+) -> Iterator[tuple[Call, keras.layers.BatchNormalization]]:
     """The first call of every BatchNorm layer, in the order of computation."""
     seen: set[int] = set()
     for call in traced.trace.calls[1:]:
         if isinstance(call.layer, keras.layers.BatchNormalization) and id(call.layer) not in seen:
             seen.add(id(call.layer))
-            yield call
+            yield call, call.layer
 
 
 def _moments(tensor: tf.Tensor, axis: int) -> list[tf.Tensor]:

@@ -1,0 +1,263 @@
+"""The command line. It parses, calls inward, prints and turns errors into exit codes."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from layerscope.errors import EnvironmentFailure, InputError, LayerscopeError
+
+if TYPE_CHECKING:
+    from layerscope.scope import Scope
+
+BAD_INPUT, ENVIRONMENT, INTERRUPTED = 2, 4, 130
+
+app = typer.Typer(
+    help="See what every layer of an image CNN sees, and find out whether to believe it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")]
+Images = Annotated[
+    list[str], typer.Argument(metavar="IMAGE...", help="Image files, or one folder of images.")
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="A layer path, a glob, a kind (conv, depthwise, separable, transposed, dense, block, "
+        "other) or all; may be given again. Default: conv and block.",
+    ),
+]
+Maps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K|all",
+        help="How many maps of a layer. Default: as few as carry 80 %, 16 at most.",
+    ),
+]
+Scale = Annotated[Literal["map", "layer"], typer.Option(help="One colour scale per what.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR|FILE.png", help="Where pictures go.")
+]
+Preprocess = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="none, 0..1, -1..1, caffe, torch, keras:NAME, mean=127,std=128, or auto.",
+    ),
+]
+Resize = Annotated[
+    Literal["stretch", "crop", "letterbox"],
+    typer.Option(help="How image files come to the model's size."),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|imagenet", help="Class names in output order: lines or JSON."),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Allow the model file to run Python code of its own.")
+]
+CustomObjects = Annotated[
+    str | None, typer.Option(metavar="MODULE", help="Python module with the model's own classes.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Images in one forward pass.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no warnings.")]
+
+
+def _reports(command: Callable[..., None]) -> Callable[..., None]:
+    """Errors of ours become one sentence on stderr and the exit code of the contract."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except EnvironmentFailure as error:
+            raise _fail(str(error), ENVIRONMENT) from None
+        except MemoryError:
+            text = "The machine's memory is used up: name fewer layers or a smaller --batch-size."
+            raise _fail(text, ENVIRONMENT) from None
+        except LayerscopeError as error:
+            raise _fail(str(error), BAD_INPUT) from None
+        except KeyboardInterrupt:
+            raise _fail("Interrupted.", INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+    return run
+
+
+def _fail(text: str, code: int) -> typer.Exit:
+    # Names of files, layers and classes are hostile text: no control character reaches a terminal.
+    shown = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    typer.echo(f"layerscope: {shown}", err=True)
+    return typer.Exit(code)
+
+
+def _start() -> None:
+    """Load TensorFlow without its greetings; a user who sets its log level sees them."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        from layerscope.model import start
+    else:
+        with _without_stderr():
+            from layerscope.model import start
+
+            start.find_devices()
+    start.hush()
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Send file descriptor 2 to nowhere: TensorFlow writes there before its log level counts."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is being done, where someone watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("Starting TensorFlow ...") as status:
+        yield lambda text: status.update(text)
+
+
+def _scope(
+    model: str,
+    preprocess: str,
+    resize: str,
+    classes: str | None,
+    trust: bool,
+    custom_objects: str | None,
+    seed: int = 0,
+) -> "Scope":
+    _start()
+    from layerscope.scope import Scope
+
+    return Scope(
+        model,
+        preprocess,
+        classes,
+        resize=resize,
+        trust=trust,
+        custom_objects=custom_objects,
+        seed=seed,
+    )
+
+
+@app.callback()
+def _about() -> None:
+    """See what every layer of an image CNN sees, and find out whether to believe it."""
+
+
+@app.command()
+@_reports
+def show(
+    model: Model,
+    images: Images,
+    layers: Layers = None,
+    maps: Maps = None,
+    scale: Scale = "map",
+    output: Output = Path("layerscope-show"),
+    preprocess: Preprocess = "auto",
+    resize: Resize = "stretch",
+    classes: Classes = None,
+    trust: Trust = False,
+    custom_objects: CustomObjects = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write pictures of the maps of some images: an overview and a grid per layer."""
+    count = _count(maps)
+    with _progress(quiet) as say:
+        scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)
+        say("Computing the maps ...")
+        shown = scope.show(
+            images[0] if len(images) == 1 else list(images),
+            layers or None,
+            maps=count,
+            scale=scale,
+            batch_size=batch_size,
+        )
+        say("Drawing ...")
+        files = shown.save(output)
+    for path, reason in shown.not_drawn if not quiet else ():
+        typer.echo(f"layerscope: not drawn: {path} ({reason})", err=True)
+    typer.echo(str(output if len(files) > 1 else files[0]))
+
+
+def _count(maps: str | None) -> int | Literal["all"] | None:
+    if maps is None or maps == "all":
+        return maps  # type: ignore[return-value]
+    if not maps.isdecimal() or int(maps) < 1:
+        raise InputError(f"--maps takes a number from 1, or all; got '{maps}'.")
+    return int(maps)
+
+
+@app.command()
+@_reports
+def layers(
+    model: Model,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False,
+    trust: Trust = False,
+    custom_objects: CustomObjects = None,
+    quiet: Quiet = False,
+) -> None:
+    """List every layer that gives maps: shape, stride, receptive field, depth."""
+    with _progress(quiet):
+        scope = _scope(model, "auto", "stretch", None, trust, custom_objects)
+        rows = list(scope.traced.layers.values())
+        if not any(row.shape[2] for row in rows):
+            scope.traced.resolve("conv")  # says why there is nothing to list
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    from layerscope.interfaces.tables import layer_table
+
+    layer_table(rows, scope.model.name)
+
+
+@app.command()
+@_reports
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where pictures go.")
+    ] = Path("layerscope-demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Show what a real ImageNet network sees in real photos. Needs no network."""
+    with _progress(quiet) as say:
+        _start()
+        from layerscope.interfaces.demo import run
+
+        run(output, say, typer.echo)
+
+
+def main() -> None:
+    """Entry point of the command ``layerscope``."""
+    app()
