@@ -39,7 +39,7 @@ _TURNS = {
 }
 
 
-class UnreadableImage(InputError):  # noqa: N818 - it names what the user has, not a failure of ours
+class UnreadableImage(InputError):
     """A file that cannot be used as an image.
 
     Attributes:

@@ -5,6 +5,7 @@
 Each output pixel needs two rows and two columns; only those are touched.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -68,29 +69,53 @@ def _letterbox(pixels: Pixels, size: tuple[int, int]) -> Floats:
     return padded
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the positions of one output axis lie between those of the input axis."""
+
+    lower: NDArray[np.intp]
+    upper: NDArray[np.intp]
+    weight: Floats  # of the upper one
+
+
 @lru_cache(maxsize=256)
-def _neighbours(have: int, want: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Lower and upper source index, and the weight of the upper one, per output position."""
+def _places(have: int, want: int, channels: int = 1) -> _Places:
+    """Half-pixel centres in float32, as TensorFlow computes them; each channel a position."""
     scale = np.float32(have) / np.float32(want)
     centre = (np.arange(want, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     floor = np.floor(centre)
     lower = np.maximum(floor, 0).astype(np.intp)
     upper = np.minimum(np.ceil(centre), have - 1).astype(np.intp)
-    return lower, upper, centre - floor
+    channel = np.arange(channels)
+    return _Places(
+        (lower[:, None] * channels + channel).ravel(),
+        (upper[:, None] * channels + channel).ravel(),
+        np.repeat(centre - floor, channels),
+    )
 
 
-def _lerp(pixels: Pixels, want: int, axis: Literal[0, 1]) -> Floats:
-    if pixels.shape[axis] == want:
-        return pixels.astype(np.float32)
-    lower, upper, weight = _neighbours(pixels.shape[axis], want)
-    low = pixels.take(lower, axis).astype(np.float32)
-    result = pixels.take(upper, axis).astype(np.float32)
-    result -= low
-    result *= weight[:, None, None] if axis == 0 else weight[None, :, None]
-    result += low
-    return result
+_BLOCK = 32
+"""Output rows made at a time: few enough for the intermediate rows to stay in the cache, and
+below the size at which each allocation costs new pages."""
 
 
 def _bilinear(pixels: Pixels, size: tuple[int, int]) -> Floats:
-    # Rows first: they are contiguous, and shrinking leaves fewer of them to interpolate along.
-    return _lerp(_lerp(pixels, size[0], 0), size[1], 1)
+    height, width, channels = pixels.shape
+    if size == (height, width):
+        return pixels.astype(np.float32)
+    down, across = _places(height, size[0]), _places(width, size[1], channels)
+    lines = np.ascontiguousarray(pixels).reshape(height, width * channels)
+    result = np.empty((size[0], size[1] * channels), np.float32)
+    for start in range(0, size[0], _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        above = lines.take(down.lower[rows], 0).astype(np.float32)
+        between = lines.take(down.upper[rows], 0).astype(np.float32)
+        between -= above
+        between *= down.weight[rows, None]
+        between += above
+        left = between.take(across.lower, 1)
+        block = between.take(across.upper, 1, out=result[rows], mode="clip")  # clip: no buffer
+        block -= left
+        block *= across.weight
+        block += left
+    return result.reshape(*size, channels)
