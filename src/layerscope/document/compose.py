@@ -87,10 +87,7 @@ def grid(
         scales=scales,
         scale_note=_scale_note(scale, scales),
         badges=tuple(_badge(channel, selection) for channel in channels),
-        stands_for=tuple(
-            tuple(hidden for hidden, by in selection.representative.items() if by == channel)
-            for channel in channels
-        ),
+        stands_for=_stands_for(channels, selection),
         legend=legend(selection),
         remarks=_remarks(selection, layer, len(maps)),
         whole=whole_layer(maps, layer) if whole else (),
@@ -287,6 +284,13 @@ def _scales(shown: Floats, kind: ScaleKind, signed: bool, robust: float) -> tupl
     return tuple(scale_of(values, kind, signed, robust) for values in np.moveaxis(shown, -1, 0))
 
 
+def _stands_for(channels: Sequence[int], selection: Selection) -> tuple[tuple[int, ...], ...]:
+    hidden: dict[int, list[int]] = {channel: [] for channel in channels}
+    for channel, shown in selection.representative.items():
+        hidden[shown].append(channel)
+    return tuple(tuple(members) for members in hidden.values())
+
+
 def _badge(channel: int, selection: Selection) -> Badge:
     if channel in selection.non_finite:
         return "non-finite"
@@ -305,7 +309,9 @@ def _scale_note(kind: ScaleKind, scales: tuple[ColourScale, ...]) -> str:
     clipped = max(scale.clipped for scale in scales)
     if clipped:
         marks = sorted({"black" if scale.diverging else "white" for scale in scales})
-        note += f"; up to {clipped:.1%} of the cells lie outside and are {' or '.join(marks)}"
+        note += (
+            f"; up to {100 * clipped:.1f} % of the cells lie outside and are {' or '.join(marks)}"
+        )
     return note + "."
 
 

@@ -156,9 +156,13 @@ class Document:
 
 def layer_anchor(path: str) -> str:
     """Permanent name of a layer: its path, with anything unfit for a link escaped."""
-    return f"layer/{quote(path, safe='/@')}"
+    return f"layer/{_linkable(path)}"
 
 
 def map_anchor(path: str, channel: int) -> str:
     """Permanent name of one channel of a layer."""
-    return f"map/{quote(path, safe='/@')}/{channel}"
+    return f"map/{_linkable(path)}/{channel}"
+
+
+def _linkable(path: str) -> str:
+    return quote(path, safe="/@", errors="backslashreplace")

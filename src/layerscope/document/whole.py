@@ -15,7 +15,7 @@ from layerscope.vocabulary import Floats
 FIT_PIXELS = 1024
 """Parts are found on so many pixels at most, and then drawn for every pixel."""
 
-SWEEPS = 30
+SWEEPS = 15
 NEGATIVE_SHARE = 0.01
 """Maps with no more than this share of their energy below 0 count as non-negative (SiLU, GELU)."""
 

@@ -60,10 +60,17 @@ def html(document: Document) -> str:
     """
     style = _file("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    contents = [section for section in document.sections if section.level == 2]
-    return _environment().get_template("page.html").render(
-        document=document, contents=contents, style=Markup(style), style_hash=f"sha256-{digest}"
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            document=document,
+            contents=[section for section in document.sections if section.level == 2],
+            anchors={section.anchor for section in document.sections},
+            style=Markup(style),
+            style_hash=f"sha256-{digest}",
+        )
+    )
 
 
 def write_html(document: Document, path: str | Path) -> None:

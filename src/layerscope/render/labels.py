@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 ELLIPSIS = "…"
 REPLACEMENT = "?"
+NO_BREAK = "\u00a0"
 
 
 def plain(text: str) -> str:
@@ -13,6 +14,8 @@ def plain(text: str) -> str:
     Line breaks and tabs become spaces; other control, format and unassigned characters become a
     question mark.
     """
+    if text.replace(NO_BREAK, " ").isprintable():
+        return text
     return "".join(_visible(character) for character in text)
 
 

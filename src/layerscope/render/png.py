@@ -204,8 +204,12 @@ def _colours(sheet: Sheet, parts: tuple[MapGrid, ...], note: str, top: int) -> i
     if any(scale.non_finite for scale in scales):
         sheet.fill(left, top + 2, 12, 12, NON_FINITE_RGB)
         left += 18 + sheet.say(left + 18, top, "NaN or infinite", 120, "small", RED) + 24
-    sheet.say(left, top, note, sheet.width - left - MARGIN, "small", GREY)
-    return top + 26
+    room = sheet.width - left - MARGIN
+    if breadth(note, "small") <= room:
+        sheet.say(left, top, note, room, "small", GREY)
+        return top + 26
+    top += 22
+    return top + sheet.paragraph(MARGIN, top, note, sheet.width - 2 * MARGIN, "small", GREY)
 
 
 def _overview(part: Overview) -> Bytes:

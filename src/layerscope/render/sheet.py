@@ -27,7 +27,7 @@ Style = Literal["title", "strong", "normal", "small", "tiny"]
 INK: Colour = (26, 26, 26)
 GREY: Colour = (92, 96, 102)
 RED: Colour = (179, 38, 30)
-LINE: Colour = (213, 216, 220)
+LINE: Colour = (214, 214, 214)
 SIZES: dict[Style, int] = {"title": 22, "strong": 15, "normal": 14, "small": 12, "tiny": 11}
 LEADING = 1.4
 
@@ -111,14 +111,17 @@ class Sheet:
 
 def wrap(text: str, room: int, style: Style) -> list[str]:
     """Split text into lines that fit, at spaces that may break."""
-    lines: list[str] = []
+    lines: list[list[str]] = []
+    left = 0.0
+    space = _advance(" ", SIZES[style])
     for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and breadth(printable(longer), style) <= room:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
+        needed = breadth(printable(word), style) + space
+        if not lines or needed - space > left:
+            lines.append([])
+            left = room
+        lines[-1].append(word)
+        left -= needed
+    return [" ".join(words) for words in lines]
 
 
 def printable(text: str) -> str:
@@ -201,8 +204,7 @@ def fitted(rgb: Bytes, width: int, height: int) -> Bytes:
 
 def framed(rgb: Bytes) -> Bytes:
     """Draw a line round a picture that may be as white as the sheet."""
-    frame = np.empty((rgb.shape[0] + 2, rgb.shape[1] + 2, 3), np.uint8)
-    frame[:] = LINE
+    frame = np.full((rgb.shape[0] + 2, rgb.shape[1] + 2, 3), LINE[0], np.uint8)
     frame[1:-1, 1:-1] = rgb
     return frame
 
