@@ -1,12 +1,16 @@
 """One image file to pixels, or one sentence that says why not.
 
 Pixels equal those of ``tf.io.decode_image(channels=3)``, which Keras' own loader uses, for every
-format that it reads: alpha is dropped, grey is repeated. Three differences are meant: EXIF
-orientation is applied, 16-bit grey keeps its fractions, and JPEG uses the accurate inverse cosine
-transform where TensorFlow takes a faster one (up to about 10 grey levels at single pixels).
+format that it reads: alpha is dropped (what is transparent in a GIF is black), grey is repeated.
+Three differences are meant: EXIF orientation is applied, 16-bit grey keeps its fractions, and JPEG
+uses the accurate inverse cosine transform where TensorFlow takes a faster one (up to about 10 grey
+levels at single pixels).
 """
 
+import re
 import stat
+import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +23,7 @@ from layerscope.errors import InputError
 
 MAX_PIXELS = 80_000_000
 """Images with more pixels are refused from their header alone. Lower than the size at which
-Pillow itself starts to warn, so that every image it would warn about is refused."""
+Pillow itself starts to warn."""
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000")
 """What Pillow may open. Not more: some of its plugins start other programs (EPS)."""
@@ -37,6 +41,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+_FILTERS = threading.Lock()
 
 
 class UnreadableImage(InputError):
@@ -80,8 +87,14 @@ def decode(path: str | Path, channels: Channels = 3) -> Decoded:
     """
     _refuse_special_files(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            return _decode_open(path, image, channels)
+        try:
+            return _open(path, channels)
+        except Warning:
+            # Whoever turns warnings into errors would lose images with a damaged comment. Filters
+            # belong to the whole process, hence this detour and the lock in place of a filter.
+            with _FILTERS, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return _open(path, channels)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
@@ -105,18 +118,21 @@ def _refuse_special_files(path: str | Path) -> None:
         raise UnreadableImage(path, "it is empty (0 bytes)")
 
 
+def _open(path: str | Path, channels: Channels) -> Decoded:
+    with Image.open(path, formats=FORMATS) as image:
+        return _decode_open(path, image, channels)
+
+
 def _decode_open(path: str | Path, image: Image.Image, channels: Channels) -> Decoded:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise UnreadableImage(path, _too_large(f"{width} x {height} pixels"))
-    if (width, height) == (1, 1):
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableImage(path, _too_large(image.width * image.height))
+    if image.size == (1, 1):
         raise UnreadableImage(path, "1x1 pixels")
     notes = [_frame_note(image)]
     image.load()
-    notes.append("transparency ignored" if image.has_transparency_data else "")
     turned, turn_note = _upright(image)
-    pixels, depth_note = _pixels(path, turned, channels)
-    notes += [turn_note, depth_note]
+    pixels, colour_note = _pixels(path, turned, image.format, channels)
+    notes += [turn_note, colour_note]
     return Decoded(pixels, "; ".join(filter(None, notes)))
 
 
@@ -137,30 +153,45 @@ def _upright(image: Image.Image) -> tuple[Image.Image, str]:
     return image.transpose(_TURNS[orientation]), "turned as its EXIF orientation says"
 
 
-def _pixels(path: str | Path, image: Image.Image, channels: Channels) -> tuple[Pixels, str]:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+def _pixels(
+    path: str | Path, image: Image.Image, file_format: str | None, channels: Channels
+) -> tuple[Pixels, str]:
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
         # Pillow's own conversion to 8 bit clips at 255.
         grey = np.asarray(image).astype(np.float32)[..., None] / np.float32(257)
         return np.repeat(grey, channels, axis=2), "16 bit, scaled to 0..255"
     if image.mode in ("I", "F"):
         raise UnreadableImage(path, "its 32-bit pixels have no known range; save it with 8 or 16")
-    note = "CMYK, converted without a colour profile" if image.mode == "CMYK" else ""
-    if image.mode in ("P", "PA") and "transparency" in image.info:
-        image = image.convert("RGBA")  # straight to RGB, Pillow warns about some palettes
+    note = "CMYK, converted without its colour profile" if image.mode == "CMYK" else ""
+    if image.has_transparency_data:
+        image, note = _opaque(image, black=file_format == "GIF")
     mode = "RGB" if channels == 3 else "L"
     pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     return pixels if channels == 3 else pixels[..., None], note
 
 
-def _too_large(size: str) -> str:
-    return f"{size}, more than the limit of {MAX_PIXELS // 1_000_000} megapixels"
+def _opaque(image: Image.Image, black: bool) -> tuple[Image.Image, str]:
+    rgba = image.convert("RGBA")  # straight to RGB, Pillow warns about some palettes
+    alpha = rgba.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return rgba, ""
+    if not black:
+        return rgba, "transparency ignored"
+    # A GIF's transparent places have no colour of their own; TensorFlow leaves them black too.
+    return Image.composite(rgba, Image.new("RGBA", rgba.size), alpha), "transparency made black"
+
+
+def _too_large(pixels: int) -> str:
+    million = 1_000_000
+    return f"{pixels // million} megapixels, more than the limit of {MAX_PIXELS // million}"
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return _too_large("its header announces more pixels than one photo has")
+    if isinstance(error, Image.DecompressionBombError):
+        announced = re.search(r"[0-9]+", str(error))
+        return _too_large(int(announced[0]) if announced else 2 * MAX_PIXELS)
     if isinstance(error, UnidentifiedImageError):
         return f"it is damaged or in no supported format ({', '.join(FORMATS)})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    return f"it is damaged ({error or type(error).__name__})"
+    return f"it is damaged ({str(error).strip() or type(error).__name__})"
