@@ -128,6 +128,17 @@ def test_tiny_and_huge_values_use_the_whole_ramp(size):
     assert codes(values, scale_of(values)).tolist() == pytest.approx([0, 126, 251], abs=1)
 
 
+def test_values_far_beyond_a_fixed_scale_are_marked_and_nothing_else():
+    values = floats(-3e38, 0, 1e-20, 3e38)
+    scale = fixed_scale(values, 0, 1e-20)
+    assert codes(values, scale).tolist() == [BELOW, 0, STEPS - 1, ABOVE]
+
+
+def test_a_scale_made_from_other_values_still_shows_what_is_not_finite():
+    scale = scale_of(floats(0, 1))
+    assert codes(floats(0.5, NAN, 7, -7), scale)[1:].tolist() == [NON_FINITE, STEPS - 1, 0]
+
+
 @pytest.mark.parametrize(
     ("pixels", "expected"),
     [

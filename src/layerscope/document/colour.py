@@ -102,22 +102,26 @@ def codes(values: Floats, scale: ColourScale) -> Bytes:
         return np.where(np.isfinite(values), np.uint8(FLAT), np.uint8(NON_FINITE))
     # float64 only where float32 could overflow: the range is a difference of two float32
     reach = np.float64(scale.high) - scale.low
-    wide = values.astype(np.float64) if reach > 1e37 or reach < 1e-30 else values
-    with np.errstate(invalid="ignore", over="ignore"):
-        steps = (wide - np.asarray(scale.low, wide.dtype)) * np.asarray(STEPS / reach, wide.dtype)
-        result: Bytes = np.clip(np.nan_to_num(steps, nan=0.0), 0, STEPS - 1).astype(np.uint8)
-    finite = np.isfinite(values)
+    steps = values.astype(np.float64 if reach > 1e37 or reach < 1e-30 else np.float32)
+    finite = np.isfinite(steps)
+    odd = not finite.all()
+    if odd:
+        steps[~finite] = scale.low
+    with np.errstate(over="ignore"):
+        steps -= steps.dtype.type(scale.low)
+        steps *= steps.dtype.type(STEPS / reach)
+    result: Bytes = np.clip(steps, 0, STEPS - 1, out=steps).astype(np.uint8)
     if scale.clipped:
         result[values < scale.low] = BELOW
         result[values > scale.high] = ABOVE
-    if not finite.all():
+    if odd:
         result[~finite] = NON_FINITE
     return result
 
 
 def colourise(values: Floats, scale: ColourScale) -> Bytes:
     """RGB of each value: uint8 of the shape of values, and 3."""
-    return np.asarray(PALETTES[scale.palette][codes(values, scale)])
+    return np.asarray(PALETTES[scale.palette].take(codes(values, scale), axis=0))
 
 
 def averaged(values: Floats, block: int) -> Floats:

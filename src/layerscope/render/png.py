@@ -80,7 +80,7 @@ def encode(pixels: Bytes, palette: Bytes | None = None) -> bytes:
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0))]
     if palette is not None:
         chunks.append((b"PLTE", palette.tobytes()))
-    chunks += [(b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b"")]
+    chunks += [(b"IDAT", zlib.compress(rows.data, 1)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks

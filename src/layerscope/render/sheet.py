@@ -219,7 +219,7 @@ def averaged_rgb(rgb: Bytes, block: int) -> Bytes:
 
 def _enlarged(rgb: Bytes, factor: int) -> Bytes:
     """Repeat each pixel; never smooth, so that a coarse map looks coarse."""
-    return rgb if factor == 1 else rgb.repeat(factor, 0).repeat(factor, 1)
+    return rgb if factor == 1 else rgb.repeat(factor, 1).repeat(factor, 0)
 
 
 def struck_out(height: int, width: int) -> Bytes:
