@@ -13,12 +13,13 @@ import pandas as pd
 import tensorflow as tf
 
 from layerscope.document.colour import ScaleKind, photo
-from layerscope.errors import InputError
+from layerscope.errors import InputError, ModelError
 from layerscope.images import Preprocessing, Source, class_names, preprocessing, read
 from layerscope.model.effective import effective_receptive_field
 from layerscope.model.load import check_model, load
 from layerscope.model.preprocessing import own_preprocessing
 from layerscope.model.taps import Tap
+from layerscope.model.trace import input_specs, specs_of_arguments
 from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import Twin, untrained_twin
 from layerscope.show import MOST_SHOWN, Shown, show, strongest
@@ -288,12 +289,23 @@ class Scope:
 
     def _is_input_list(self, images: Images) -> bool:
         """Whether the images are arrays, one per input, of any rank: used exactly as given."""
+        listed = isinstance(images, list) and all(hasattr(x, "shape") for x in images)
+        if listed and len(images) > 1 and "traced" not in vars(self):
+            self._learn_arguments(images)
         specs = self.traced.trace.specs
-        if isinstance(images, list) and images and all(hasattr(x, "shape") for x in images):
+        if listed and images:
             self.traced.check_inputs(images)
             return True
         odd = len(specs) == 1 and specs[0].shape.rank != 4 and hasattr(images, "shape")
         return bool(odd)
+
+    def _learn_arguments(self, arrays: Sequence[np.ndarray]) -> None:
+        """A model whose call takes several arguments knows their shapes only from a batch."""
+        try:
+            input_specs(self.model)
+        except ModelError:
+            specs = specs_of_arguments(self.model, arrays)
+            self.traced = TracedModel(self.model, specs)
 
     def _check_array(self, images: Images) -> None:
         """A wrong array is told what the model takes, before anything reads it as images."""

@@ -115,9 +115,7 @@ def _behind_layer(layer: keras.Layer, field: Field) -> Field:
     return field.through((smooth, smooth)).finer(tuple(layer.size))
 
 
-def _behind(
-    op: tf.Operation, window: keras.layers.Conv2D | None, found: dict[str, Field]
-) -> Field:
+def _behind(op: tf.Operation, window: keras.layers.Conv2D | None, found: dict[str, Field]) -> Field:
     """The field of the outputs of an operation, from those of its inputs."""
     moving = [t for t in op.inputs if t.name in found]
     joined = _join([found[t.name] for t in moving])

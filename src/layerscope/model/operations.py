@@ -19,10 +19,11 @@ BRANCHING = {"If", "StatelessIf", "While", "StatelessWhile", "Case", "StatelessC
 MEASURES_SHAPE = {"Shape", "ShapeN", "Rank", "Size"}
 """What these give depends on the size of the image, never on its pixels."""
 
-_PASSING = {
-    "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "CheckNumerics",
-    "Snapshot", "EnsureShape", "PlaceholderWithDefault",
+COPIES = {
+    "Identity", "Cast", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot",
+    "EnsureShape", "PlaceholderWithDefault",
 }  # fmt: skip
+"""Operations behind which a map is the same map. (``IdentityN`` carries a custom gradient.)"""
 
 _LINEAR = {
     "BiasAdd", "BiasAddV1", "Add", "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Div", "DivNoNan",
@@ -38,7 +39,7 @@ _BENDING = {
     "Xlogy", "MulNoNan", "Inv",
 }  # fmt: skip
 
-ELEMENTWISE = _PASSING | _LINEAR | _BENDING - {"Softmax"}
+ELEMENTWISE = COPIES | {"IdentityN"} | _LINEAR | _BENDING - {"Softmax"}
 """Operations whose output pixel depends on the same pixel of the input alone."""
 
 

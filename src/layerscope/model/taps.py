@@ -162,14 +162,16 @@ class _Walk:
 
     def end(self, start: str) -> tuple[str, bool]:
         """The tensor where the map that begins at ``start`` is read, and whether it was bent."""
-        name, bent = start, False
+        end, name, bent = start, start, False
         while True:
             step = self._over_layer(name) or self._over_region(name)
             if step is None:
-                return name, bent
+                return end, bent
             passed, name = step
             self.inside.update(op.name for op in passed)
             bent = bent or any(self._bends(op) for op in passed)
+            if any(op.type not in operations.COPIES for op in passed):
+                end = name
 
     def _bends(self, op: tf.Operation) -> bool:
         # The root of a layer normalisation is taken of a statistic and bends no map.
@@ -217,6 +219,8 @@ class _Walk:
         return None
 
     def _joins(self, op: tf.Operation, region: set[str]) -> bool:
+        if op.type == "IdentityN":
+            return True  # each output is the input at its place, whatever the others are
         return op.type in operations.ELEMENTWISE and all(
             t.name in region or (t.name not in self.wiring.moving and operations.per_channel(t))
             for t in op.inputs

@@ -6,6 +6,7 @@ that graph (`keras.StatelessScope`), so the same trace serves the model, its unt
 ablations, and nothing of the model is copied or changed.
 """
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -168,15 +169,20 @@ def input_specs(model: keras.Model) -> Any:
         dict with the key ``*`` and the list of arguments for a call with several.
 
     Raises:
-        ModelError: the model does not know its input, because it was never called.
+        ModelError: the model does not know its input: it was never called, or its call takes
+            several arguments, of which Keras remembers only the first.
     """
-    try:
-        structure = model.input if getattr(model, "inputs", None) else None
-    except (AttributeError, ValueError):
-        structure = None
-    if structure is not None:
+    if getattr(model, "inputs", None):
+        sequential = isinstance(model, keras.Sequential)
+        structure = model.inputs[0] if sequential else model.input
         return tf.nest.map_structure(lambda t: _spec(t.shape, t.dtype), structure)
     config = (model.get_build_config() or {}) if model.built else {}
+    needed = _needed_arguments(model)
+    if len(needed) > 1 and "shapes_dict" not in config:
+        raise ModelError(
+            f"Keras remembers only the first input of '{model.name}', whose call takes "
+            f"{', '.join(needed)}: pass images as a list of arrays, one per argument, in Python."
+        )
     if "input_shape" in config:
         return _specs_of(config["input_shape"], model.input_dtype)
     if "shapes_dict" in config:
@@ -185,6 +191,18 @@ def input_specs(model: keras.Model) -> Any:
         f"A model must know the shape of its input, and '{model.name}' was never called: "
         "call it once on a batch of images, or give it a keras.Input."
     )
+
+
+def _needed_arguments(model: keras.Model) -> list[str]:
+    """Names of the arguments that the model's call cannot do without."""
+    parameters = inspect.signature(model.call).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+
+
+def specs_of_arguments(model: keras.Model, arrays: Sequence[Any]) -> Any:
+    """Shapes and types for a call with several arguments, from a batch for each."""
+    return {"*": [_spec(array.shape, model.input_dtype) for array in arrays]}
 
 
 def _specs_of(shape: Any, dtype: str) -> Any:
@@ -231,7 +249,8 @@ def trace(model: keras.Model, specs: Any | None = None) -> Trace:
     graph, recorder = traced.graph, recorded[0]
     placeholders = [t.name for t in graph.inputs[: len(graph.inputs) - len(graph.captures)]]
     inner = {t.name: outer for outer, t in graph.captures}
-    names = [t.name for t in graph.outputs]
+    # tf.function returns a copy of each output.
+    names = [(t.op.inputs[0] if t.op.type == "Identity" else t).name for t in graph.outputs]
     return Trace(
         graph=graph,
         calls=(

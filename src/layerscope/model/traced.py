@@ -14,7 +14,7 @@ from layerscope.errors import InputError
 from layerscope.model import graph as graphs
 from layerscope.model.fields import Field, fields
 from layerscope.model.layers import resolve, rows
-from layerscope.model.taps import Tap, Wiring, find_taps, other_outputs
+from layerscope.model.taps import Tap, find_taps, other_outputs
 from layerscope.model.trace import Trace, trace
 from layerscope.vocabulary import Layer
 

@@ -1,0 +1,45 @@
+"""Models of the matrix, each built and traced once per worker."""
+
+from functools import cache
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+from matrix import CASES, Case
+
+from layerscope.model.trace import specs_of_arguments
+from layerscope.model.traced import TracedModel
+
+
+class Ready(NamedTuple):
+    case: Case
+    model: keras.Model
+    traced: TracedModel
+    inputs: list[np.ndarray]
+
+
+@cache
+def ready(name: str) -> Ready:
+    case = CASES[name]
+    keras.utils.set_random_seed(7)
+    model = case.build()
+    random = np.random.default_rng(3)
+    for variable in model.weights:
+        # No weight keeps a special value: a zero bias hides a map that was read too early.
+        if "variance" not in variable.name and "count" not in variable.name:
+            noise = random.normal(0, 0.02, variable.shape)
+            variable.assign(np.asarray(variable) + noise)
+    sizes = [(case.batch, *shape) for shape in case.inputs]
+    inputs = [random.uniform(0.1, 1, size).astype("float32") for size in sizes]
+    several = name == "call_with_two_arguments"
+    specs = specs_of_arguments(model, inputs) if several else None
+    return Ready(case, model, TracedModel(model, specs), inputs)
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CASES],
+)
+def kind(request: pytest.FixtureRequest) -> Ready:
+    """One kind of model with its trace and a batch of inputs."""
+    return ready(request.param)
