@@ -149,7 +149,7 @@ def test_a_layer_without_a_varying_map_has_no_choice_and_no_percentage():
     assert not chosen.percent_known
 
 
-@pytest.mark.parametrize(("side", "known"), [(7, False), (13, True)])
+@pytest.mark.parametrize(("side", "known"), [(7, False), (12, False), (13, True)])
 def test_no_percentage_with_fewer_than_ten_pixels_a_map(side, known):
     chosen = select(noise(0, 1, side, side, 200), most=16, enough=None)
     assert chosen.percent_known is known

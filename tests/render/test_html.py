@@ -68,6 +68,10 @@ def hostile_page():
     return Document(HOSTILE, (*made.sections, Section(HOSTILE, "rest", 2, rest)))
 
 
+def page_of_several_images():
+    return document("t", [], [parts()["images"]])
+
+
 def decoded(image):
     content = base64.b64decode(image["src"].split(",")[1])
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
@@ -113,7 +117,7 @@ def test_headings_are_in_order(made):
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
-@pytest.mark.parametrize("made", [page, hostile_page])
+@pytest.mark.parametrize("made", [page, hostile_page, page_of_several_images])
 def test_anchors_are_unique_and_every_link_leads_somewhere(made):
     read = Page(html(made()))
     ids = Counter(attributes["id"] for _, attributes in read.tags if "id" in attributes)
@@ -148,7 +152,7 @@ def test_dead_maps_are_struck_out_and_said_to_be_dead():
 
 def test_several_images_are_rows_with_one_anchor_per_map():
     part = parts()["images"]
-    read = Page(html(document("t", [], [part])))
+    read = Page(html(page_of_several_images()))
     tiles = [it for it in read.all("img") if it["alt"].startswith("Map ")]
     assert len(tiles) == 3 * len(part.channels)
 
