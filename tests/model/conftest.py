@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import pytest
-from matrix import CASES, Case
+from matrix import APPLICATIONS, CASES, Case
 
 from layerscope.model.trace import specs_of_arguments
 from layerscope.model.traced import TracedModel
@@ -30,11 +30,21 @@ def ready(name: str) -> Ready:
         if "variance" not in variable.name and "count" not in variable.name:
             noise = random.normal(0, 0.02, variable.shape)
             variable.assign(np.asarray(variable) + noise)
+    if name in APPLICATIONS:
+        _keep_in_range(model)
     sizes = [(case.batch, *shape) for shape in case.inputs]
     inputs = [random.uniform(0.1, 1, size).astype("float32") for size in sizes]
     several = name == "call_with_two_arguments"
     specs = specs_of_arguments(model, inputs) if several else None
     return Ready(case, model, TracedModel(model, specs), inputs)
+
+
+def _keep_in_range(model: keras.Model) -> None:
+    """Fit BatchNorm to noise, so that a deep net without training neither fades nor blows up."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(np.random.default_rng(4).uniform(0, 1, (8, *model.input_shape[1:])), training=True)
 
 
 @pytest.fixture(

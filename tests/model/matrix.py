@@ -286,7 +286,6 @@ def reloaded_h5():
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.h5"
         import h5py
-
         from keras.src.legacy.saving import legacy_h5_format  # the writer behind .h5, silently
 
         with h5py.File(path, "w") as file:
@@ -401,7 +400,7 @@ def _application(name: str, taps: int, side: int = 64) -> None:
     CASES[name] = Case(name, build, taps, ((side, side, 3),))
 
 
-for _name, _taps in {
+APPLICATIONS = {
     "MobileNetV2": 52,
     "ResNet50": 53,
     "VGG16": 13,
@@ -409,5 +408,6 @@ for _name, _taps in {
     "InceptionV3": 94,
     "EfficientNetV2B0": 91,
     "ConvNeXtTiny": 58,
-}.items():
+}
+for _name, _taps in APPLICATIONS.items():
     _application(_name, _taps, 75 if _name == "InceptionV3" else 32)

@@ -54,6 +54,7 @@ class TracedModel:
         self.trace: Trace = trace(model, specs)
         self.taps, self.wiring = find_taps(self.trace)
         self._programs: OrderedDict[Any, Callable[..., list[tf.Tensor]]] = OrderedDict()
+        self._made: dict[str, Any] = {}
         self._gradients: dict[Any, tuple[str, ...]] = {}
 
     @cached_property
@@ -106,10 +107,6 @@ class TracedModel:
         """
         edits = edits or {}
         program = self._program(tuple(fetches), tuple(sorted(edits)), weights is None)
-        values = [
-            tf.cast(tf.convert_to_tensor(x), spec.dtype)
-            for x, spec in zip(inputs, self.trace.specs, strict=True)
-        ]
         changes = [
             part
             for name in sorted(edits)
@@ -118,7 +115,7 @@ class TracedModel:
                 tf.convert_to_tensor(edits[name].value, tf.float32),
             )
         ]
-        return program(*values, *changes, *(weights or ()))
+        return program(*self.feed(inputs), *changes, *(weights or ()))
 
     def _program(
         self, fetches: tuple[str, ...], edited: tuple[str, ...], own: bool
@@ -154,6 +151,19 @@ class TracedModel:
             feeds |= {name: tf.TensorSpec(v.shape, v.dtype) for name, v in weights.items()}
         wanted = [renamed.get(name, name) for name in fetches]
         return graphs.compile_graph(definition, feeds, bound, wanted)
+
+    def feed(self, inputs: Sequence[np.ndarray | tf.Tensor]) -> list[tf.Tensor]:
+        """Inputs as tensors of the types that the trace takes."""
+        return [
+            tf.cast(tf.convert_to_tensor(x), spec.dtype)
+            for x, spec in zip(inputs, self.trace.specs, strict=True)
+        ]
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """Something costly that belongs to this trace, made at its first use."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def outside(self) -> dict[str, Callable[[], Any]]:
         """What the graph reads besides inputs and weights: tables, constants, plain variables."""

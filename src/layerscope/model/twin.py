@@ -5,9 +5,9 @@ cloning and reloading fail on unregistered subclassed models.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -97,51 +97,77 @@ def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
 
 def _initialisers(layer: keras.Layer, own: Sequence[keras.Variable]) -> dict[int, Any]:
     """Initialiser by weight identity: recorded while a copy of the layer is built, or by name."""
-    recorded = [
-        (shape, init) for shape, init in _recorded(layer) if shape is not None and init is not None
-    ]
-    if [shape for shape, _ in recorded] == [tuple(v.shape) for v in own]:
-        return {id(v): init for v, (_, init) in zip(own, recorded, strict=True)}
+    shapes = [tuple(v.shape) for v in own]
+    for recorded in (_recorded_on_a_copy, _recorded_on_a_shadow):
+        made = recorded(layer, own)
+        if [shape for shape, _ in made] == shapes:
+            return {id(v): init for v, (_, init) in zip(own, made, strict=True)}
     # Keras' own naming: the weight ``kernel`` is made by ``kernel_initializer``.
     return {id(v): getattr(layer, f"{v.name}_initializer", None) for v in own}
 
 
-def _recorded(layer: keras.Layer) -> Iterator[tuple[tuple[int, ...] | None, Any]]:
-    """Shapes and initialisers of the weights that an empty copy of the layer makes for itself."""
-    calls: list[tuple[tuple[int, ...] | None, Any]] = []
+Made: TypeAlias = list[tuple[tuple[int, ...], Any]]
+"""Shape and initialiser of each weight that a layer makes, in order."""
+
+
+def _recorded_on_a_copy(layer: keras.Layer, own: Sequence[keras.Variable]) -> Made:  # noqa: ARG001
+    """What an empty copy of the layer, made from its configuration, makes when it is built."""
+    made: Made = []
     if isinstance(layer, keras.Model):
-        return iter(calls)
+        return made
     try:
         copy = type(layer).from_config(layer.get_config())
         real = copy.add_weight
-        signature = inspect.signature(real)
 
         def record(*args: Any, **kwargs: Any) -> Any:
-            bound = signature.bind(*args, **kwargs)
-            asked = bound.arguments.get("shape")
-            initialiser = bound.arguments.get("initializer") or _default(bound.arguments)
-            calls.append((_as_shape(asked), keras.initializers.get(initialiser)))
+            bound = _ADD_WEIGHT.bind(None, *args, **kwargs)
+            made.append(_asked(bound.arguments))
             bound.arguments["initializer"] = "zeros"  # quick: only the record is wanted
-            return real(*bound.args, **bound.kwargs)
+            return real(*bound.args[1:], **bound.kwargs)
 
         vars(copy)["add_weight"] = record
         copy.build_from_config(layer.get_build_config() or {})
     except Exception:
-        # User code may refuse to be built a second time: then the names decide.
-        return iter(())
-    return iter(calls)
+        return []  # user code may have no configuration, or refuse to be built a second time
+    return made
 
 
-def _default(arguments: dict[str, Any]) -> str:
-    """Keras' rule for a weight that names no initialiser."""
+def _recorded_on_a_shadow(layer: keras.Layer, own: Sequence[keras.Variable]) -> Made:
+    """What the layer's own ``build`` asks for, on a shadow that makes no weights.
+
+    The shadow has the layer's attributes but tracks nothing, so that the layer stays as it is. A
+    layer with layers inside is left out: building those again would change them.
+    """
+    made: Made = []
+    config = layer.get_build_config() or {}
+    if any(walk(layer)) or "input_shape" not in config:
+        return made
+
+    def record(self: Any, *args: Any, **kwargs: Any) -> Any:
+        made.append(_asked(_ADD_WEIGHT.bind(self, *args, **kwargs).arguments))
+        return own[len(made) - 1]
+
+    changes = {"__setattr__": object.__setattr__, "add_weight": record}
+    try:
+        shadow = object.__new__(type("Shadow", (type(layer),), changes))
+        vars(shadow).update(vars(layer))
+        type(layer).build(shadow, config["input_shape"])
+    except Exception:
+        return []  # user code may count on more than its shape
+    return made
+
+
+_ADD_WEIGHT = inspect.signature(keras.Layer.add_weight)
+
+
+def _asked(arguments: dict[str, Any]) -> tuple[tuple[int, ...], Any]:
+    """Shape and initialiser of one ``add_weight``, by Keras' rules for what is left out."""
+    shape = arguments.get("shape")
     floating = "float" in str(arguments.get("dtype") or "float32")
-    return "glorot_uniform" if floating else "zeros"
-
-
-def _as_shape(asked: Any) -> tuple[int, ...]:
-    if asked is None:
-        return ()
-    return (asked,) if isinstance(asked, int) else tuple(asked)
+    default = "glorot_uniform" if floating else "zeros"
+    initialiser = keras.initializers.get(arguments.get("initializer") or default)
+    sides = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+    return sides, initialiser
 
 
 def _draw(initialiser: Any, variable: keras.Variable, entropy: tuple[int, int]) -> tf.Tensor:
@@ -158,45 +184,52 @@ def _draw(initialiser: Any, variable: keras.Variable, entropy: tuple[int, int]) 
 def _estimate_batchnorm(
     traced: TracedModel, inputs: Sequence[np.ndarray], weights: list[tf.Tensor]
 ) -> tuple[list[tf.Tensor], list[str]]:
-    """Moving statistics of every BatchNorm layer, layer after layer within one pass.
+    """Moving statistics of every BatchNorm layer, layer after layer within one pass."""
+    estimator = traced.once("batchnorm", lambda: _estimator(traced))
+    if not estimator.targets:
+        return weights, []
+    found = estimator.program(*traced.feed(inputs), *weights)
+    fresh = list(weights)
+    for at, value in zip(estimator.targets, found, strict=True):
+        fresh[at] = tf.cast(value, weights[at].dtype)
+    return fresh, list(estimator.paths)
 
-    Each layer's stored mean and variance are replaced, inside the graph, by those of its own
-    input, so that the layers behind it already see what they will see later.
+
+class _Estimator(NamedTuple):
+    """A program for BatchNorm statistics, the weights they belong to, and the layers."""
+
+    program: Callable[..., list[tf.Tensor]]
+    targets: list[int]
+    paths: list[str]
+
+
+def _estimator(traced: TracedModel) -> _Estimator:
+    """Build the pass: each layer's stored mean and variance give way to those of its own input.
+
+    That happens inside the graph, so that the layers behind it already see what they will see
+    later.
     """
     positions = {id(v): i for i, v in enumerate(traced.model.weights)}
     definition = traced.trace.graph.as_graph_def()
-    fetches: list[str] = []
-    targets: list[int] = []
-    estimated: list[str] = []
+    made, targets, paths = list[str](), list[int](), list[str]()
     for call, layer in _batchnorms(traced):
         pair = [positions[id(v)] for v in (layer.moving_mean, layer.moving_variance)]
         source = traced.tensor(call.inputs[0])
-        names = [traced.trace.weights[i] for i in pair]
-        spec = {source.name: tf.TensorSpec(source.shape, source.dtype)}
-        axis = layer.axis
-        made = graphs.splice(
-            definition, names, spec, lambda t, axis=axis: _moments(t, axis), f"bn{len(targets)}"
+        made += graphs.splice(
+            definition,
+            [traced.trace.weights[i] for i in pair],
+            {source.name: tf.TensorSpec(source.shape, source.dtype)},
+            lambda t, axis=layer.axis: _moments(t, axis),
+            f"bn{len(targets)}",
         )
-        fetches += made
         targets += pair
-        estimated.append(call.path)
-    if not fetches:
-        return weights, []
-    feeds = dict(zip(traced.trace.inputs, traced.trace.specs, strict=True))
-    feeds |= {
+        paths.append(call.path)
+    feeds = dict(zip(traced.trace.inputs, traced.trace.specs, strict=True)) | {
         name: tf.TensorSpec(v.shape, v.dtype)
-        for name, v in zip(traced.trace.weights, weights, strict=True)
+        for name, v in zip(traced.trace.weights, traced.model.weights, strict=True)
     }
-    bound = traced.outside()
-    values = [
-        tf.cast(tf.convert_to_tensor(x), spec.dtype)
-        for x, spec in zip(inputs, traced.trace.specs, strict=True)
-    ]
-    found = graphs.compile_graph(definition, feeds, bound, fetches)(*values, *weights)
-    fresh = list(weights)
-    for at, value in zip(targets, found, strict=True):
-        fresh[at] = tf.cast(value, weights[at].dtype)
-    return fresh, estimated
+    program = graphs.compile_graph(definition, feeds, traced.outside(), made) if made else list
+    return _Estimator(program, targets, paths)
 
 
 def _batchnorms(
