@@ -188,6 +188,11 @@ def test_unknown_facts_are_said_to_be_unknown():
     assert words == "conv · ? × ? × 8 · receptive field unknown or whole image"
 
 
+def test_a_grid_knows_the_size_that_a_layer_leaves_open():
+    part = grid([PHOTO], ["a"], replace(LAYER, shape=(None, None, 24)), relu_maps())
+    assert "16\u00a0×\u00a016\u00a0×\u00a024" in part.facts
+
+
 def test_legend_of_all_maps_and_of_a_single_one():
     assert legend(select(relu_maps(), None, None)) == "all 24 maps"
     assert legend(select(relu_maps(channels=1), None, None)) == "the only map"

@@ -157,6 +157,13 @@ def test_several_images_are_rows_with_one_anchor_per_map():
     assert len(tiles) == 3 * len(part.channels)
 
 
+def test_maps_drawn_smaller_say_so():
+    large = replace(parts()["every"], maps=np.zeros((1, 300, 300, 10), np.float32))
+    text = html(document("t", [], [large]))
+    assert "each cell is the mean of 3 × 3" in text
+    assert "the mean of" not in html(document("t", [], [parts()["every"]]))
+
+
 def contrast(first, second):
     """Contrast of two colours as WCAG 2 defines it, 1 to 21."""
     lights = []

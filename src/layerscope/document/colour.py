@@ -102,14 +102,15 @@ def codes(values: Floats, scale: ColourScale) -> Bytes:
         return np.where(np.isfinite(values), np.uint8(FLAT), np.uint8(NON_FINITE))
     # float64 only where float32 could overflow: the range is a difference of two float32
     reach = np.float64(scale.high) - scale.low
-    steps = values.astype(np.float64 if reach > 1e37 or reach < 1e-30 else np.float32)
+    kind = np.dtype(np.float64 if reach > 1e37 or reach < 1e-30 else np.float32)
+    steps = values.astype(kind)
     finite = np.isfinite(steps)
     odd = not finite.all()
     if odd:
         steps[~finite] = scale.low
     with np.errstate(over="ignore"):
-        steps -= steps.dtype.type(scale.low)
-        steps *= steps.dtype.type(STEPS / reach)
+        np.subtract(steps, kind.type(scale.low), out=steps)
+        np.multiply(steps, kind.type(STEPS / reach), out=steps)
     result: Bytes = np.clip(steps, 0, STEPS - 1, out=steps).astype(np.uint8)
     if scale.clipped:
         result[values < scale.low] = BELOW

@@ -1,6 +1,7 @@
 """From maps to parts of a document: what stands in a grid, and the words that go with it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -74,6 +75,8 @@ def grid(
             f"got {len(photos)}, {len(names)} and maps of {len(maps)}."
         )
     selection = select(maps) if selection is None else selection
+    if None in layer.shape:
+        layer = replace(layer, shape=maps.shape[1:])
     channels = _shown(selection)
     shown = np.ascontiguousarray(maps[..., list(channels)])
     scales = _scales(shown, scale, layer.pre_activation, robust)
@@ -112,7 +115,7 @@ def overview(
     alt = f"{name} through {len(rows)} layers, a row of feature maps for each"
     note = (
         "Whole: the three strongest directions of all maps as red, green and blue. "
-        "Then single maps, the one that carries most first."
+        "Then single maps, the one that carries most first. Large maps are averaged to fit."
     )
     return Overview(photo, name, tuple(predictions), tuple(rows), note, alt)
 
@@ -257,6 +260,11 @@ def number(value: float) -> str:
 def range_of(scale: ColourScale) -> str:
     """Return the range of a scale in words."""
     return f"{number(scale.low)} to {number(scale.high)}"
+
+
+def averaging_note(block: int) -> str:
+    """Return what must be said where cells are drawn as means of blocks; empty where not."""
+    return f"Drawn smaller: each cell is the mean of {block} × {block}." if block > 1 else ""
 
 
 def palettes_in_use(scales: Sequence[ColourScale]) -> list[ColourScale]:

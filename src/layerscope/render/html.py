@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image as PillowImage
 
 from layerscope.document.colour import PALETTES, STEPS, Bytes, ColourScale, averaged, codes
-from layerscope.document.compose import ends, palettes_in_use, range_of
+from layerscope.document.compose import averaging_note, ends, palettes_in_use, range_of
 from layerscope.document.parts import Document, MapGrid, Overview, Part, Picture, map_anchor
 from layerscope.render import write_whole
 from layerscope.render.labels import plain
@@ -99,6 +99,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     functions: tuple[Callable[..., object], ...] = (
         map_anchor,
+        note_of,
         overview_scales,
         picture_image,
         photo_image,
@@ -160,6 +161,12 @@ def scale_bars(scales: Sequence[ColourScale]) -> list[ScaleBar]:
         ramp = _ramp(scale.palette)
         bars.append(ScaleBar(low, Image(ramp, f"Colours from {low} to {high}", 120, 12), high))
     return bars
+
+
+def note_of(part: MapGrid) -> str:
+    """Return how to read the tiles of a grid."""
+    _, block = enlargement(part.maps.shape[1:3], TILE)
+    return f"{part.scale_note} {averaging_note(block)}".strip()
 
 
 def overview_scales(part: Overview) -> list[ColourScale]:

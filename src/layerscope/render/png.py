@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from layerscope.document.colour import NON_FINITE_RGB, Bytes
-from layerscope.document.compose import ends, palettes_in_use, range_of
+from layerscope.document.compose import averaging_note, ends, palettes_in_use, range_of
 from layerscope.document.parts import MapGrid, Overview, Picture
 from layerscope.render import write_whole
 from layerscope.render.sheet import (
@@ -17,6 +17,7 @@ from layerscope.render.sheet import (
     RED,
     Sheet,
     breadth,
+    enlargement,
     fitted,
     size_of,
     sized,
@@ -105,7 +106,7 @@ def _grid(part: MapGrid, native: bool) -> Bytes:
         down = top + place // columns * (height + LABEL + GAP)
         _tile(sheet, part, 0, place, left, down, target, ranges=not many)
     top += rows * (height + LABEL + GAP)
-    return sheet.draw(_foot(sheet, part, top) + MARGIN)
+    return sheet.draw(_foot(sheet, part, top, target) + MARGIN)
 
 
 def _cell(part: MapGrid, target: int) -> tuple[int, int]:
@@ -154,7 +155,7 @@ def _several(part: MapGrid, native: bool) -> Bytes:
             left = MARGIN + (place + 1) * (width + GAP)
             _tile(sheet, part, row, place, left, top, target, ranges=width > 80)
         top += height + LABEL + GAP
-    return sheet.draw(_foot(sheet, part, top) + MARGIN)
+    return sheet.draw(_foot(sheet, part, top, target) + MARGIN)
 
 
 def _tile(
@@ -182,9 +183,11 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _foot(sheet: Sheet, part: MapGrid, top: int) -> int:
+def _foot(sheet: Sheet, part: MapGrid, top: int, target: int) -> int:
     """Place the colours, the note on the scale and the remarks; return where they end."""
-    top = _colours(sheet, (part,), part.scale_note, top)
+    _, block = enlargement(part.maps.shape[1:3], target)
+    note = f"{part.scale_note} {averaging_note(block)}".strip()
+    top = _colours(sheet, (part,), note, top)
     for remark in part.remarks:
         room = sheet.width - 2 * MARGIN
         top += sheet.paragraph(MARGIN, top, remark, room, "small", GREY)
@@ -219,11 +222,13 @@ def _overview(part: Overview) -> Bytes:
     left, top = MARGIN + photo.shape[1] + 24, MARGIN - 5
     sheet.say(left, top, part.name, OVERVIEW_WIDTH - left - MARGIN, "title")
     top += 42
+    likely = all(0 <= value <= 1 for _, value in part.predictions)
+    bar = 172 if likely else 0
     for name, value in part.predictions[:5]:
-        if 0 <= value <= 1:
+        if likely:
             sheet.fill(left, top + 4, max(1, round(160 * value)), 10, (106, 110, 116))
-        sheet.say(left + 172, top, f"{value:.3f}", 50, "normal", GREY)
-        sheet.say(left + 226, top, name, 600)
+        sheet.say(left + bar, top, f"{value:.3f}", 60, "normal", GREY)
+        sheet.say(left + bar + 64, top, name, 600)
         top += 25
     top = MARGIN + max(180, photo.shape[0]) + 20
     top = _colours(sheet, part.rows, part.note, top)
