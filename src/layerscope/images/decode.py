@@ -2,24 +2,31 @@
 
 Pixels equal those of ``tf.io.decode_image(channels=3)``, which Keras' own loader uses, for every
 format that it reads: alpha is dropped (what is transparent in a GIF is black), grey is repeated.
-Three differences are meant: EXIF orientation is applied, 16-bit grey keeps its fractions, and JPEG
-uses the accurate inverse cosine transform where TensorFlow takes a faster one (up to about 10 grey
-levels at single pixels).
+Two differences are meant: EXIF orientation is applied, and 16-bit grey keeps its fractions. Two are
+put up with: a CMYK JPEG, and any JPEG where simplejpeg is not installed or cannot read it, goes
+through the accurate inverse cosine transform where TensorFlow takes a faster one (up to about 10
+grey levels at single pixels).
 """
 
 import re
 import stat
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from layerscope.errors import InputError
+
+try:
+    import simplejpeg  # type: ignore[import-untyped, import-not-found, unused-ignore]
+except ImportError:
+    simplejpeg = None
 
 MAX_PIXELS = 80_000_000
 """Images with more pixels are refused from their header alone. Lower than the size at which
@@ -32,16 +39,15 @@ Channels = Literal[1, 3]
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 _ORIENTATION = 0x0112  # EXIF tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored[::-1].swapaxes(0, 1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
 }
-
 
 _FILTERS = threading.Lock()
 
@@ -119,21 +125,34 @@ def _refuse_special_files(path: str | Path) -> None:
 
 
 def _open(path: str | Path, channels: Channels) -> Decoded:
-    with Image.open(path, formats=FORMATS) as image:
-        return _decode_open(path, image, channels)
+    with Path(path).open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableImage(path, _too_large(image.width * image.height))
+        if image.size == (1, 1):
+            raise UnreadableImage(path, "1x1 pixels")
+        pixels, note = _turbo(file, image, channels), ""
+        if pixels is None:
+            pixels, note = _pixels(path, image, channels)
+        upright, turn_note = _upright(image, pixels)
+        return Decoded(upright, _joined(note, turn_note))
 
 
-def _decode_open(path: str | Path, image: Image.Image, channels: Channels) -> Decoded:
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImage(path, _too_large(image.width * image.height))
-    if image.size == (1, 1):
-        raise UnreadableImage(path, "1x1 pixels")
-    notes = [_frame_note(image)]
-    image.load()
-    turned, turn_note = _upright(image)
-    pixels, colour_note = _pixels(path, turned, image.format, channels)
-    notes += [turn_note, colour_note]
-    return Decoded(pixels, "; ".join(filter(None, notes)))
+def _turbo(file: BinaryIO, image: Image.Image, channels: Channels) -> Pixels | None:
+    """Decode a colour or grey JPEG with TensorFlow's choice of transform, bit-equal and fast.
+
+    ``None`` for everything else, damage included, on which Pillow then has the last word.
+    """
+    if simplejpeg is None or image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+        return None
+    file.seek(0)
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            file.read(), "RGB" if channels == 3 else "GRAY", fastdct=True
+        )
+    except ValueError:
+        file.seek(0)
+        return None
+    return pixels
 
 
 def _frame_note(image: Image.Image) -> str:
@@ -143,23 +162,23 @@ def _frame_note(image: Image.Image) -> str:
     return "first page of several" if image.format == "TIFF" else "first frame of an animation"
 
 
-def _upright(image: Image.Image) -> tuple[Image.Image, str]:
+def _upright(image: Image.Image, pixels: Pixels) -> tuple[Pixels, str]:
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # the pixels are whole; a damaged comment is no reason to lose them
-        return image, "EXIF data damaged, orientation not applied"
-    if orientation not in _TURNS:
-        return image, ""
-    return image.transpose(_TURNS[orientation]), "turned as its EXIF orientation says"
+        return pixels, "EXIF data damaged, orientation not applied"
+    if orientation not in _UPRIGHT:
+        return pixels, ""
+    return _UPRIGHT[orientation](pixels), "turned as its EXIF orientation says"
 
 
-def _pixels(
-    path: str | Path, image: Image.Image, file_format: str | None, channels: Channels
-) -> tuple[Pixels, str]:
+def _pixels(path: str | Path, image: Image.Image, channels: Channels) -> tuple[Pixels, str]:
+    frame_note, file_format = _frame_note(image), image.format
+    image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
         # Pillow's own conversion to 8 bit clips at 255.
         grey = np.asarray(image).astype(np.float32)[..., None] / np.float32(257)
-        return np.repeat(grey, channels, axis=2), "16 bit, scaled to 0..255"
+        return np.repeat(grey, channels, axis=2), _joined(frame_note, "16 bit, scaled to 0..255")
     if image.mode in ("I", "F"):
         raise UnreadableImage(path, "its 32-bit pixels have no known range; save it with 8 or 16")
     note = "CMYK, converted without its colour profile" if image.mode == "CMYK" else ""
@@ -167,7 +186,11 @@ def _pixels(
         image, note = _opaque(image, black=file_format == "GIF")
     mode = "RGB" if channels == 3 else "L"
     pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return pixels if channels == 3 else pixels[..., None], note
+    return pixels if channels == 3 else pixels[..., None], _joined(frame_note, note)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _opaque(image: Image.Image, black: bool) -> tuple[Image.Image, str]:

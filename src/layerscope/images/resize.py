@@ -5,8 +5,9 @@
 Each output pixel needs two rows and two columns; only those are touched.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,10 +18,13 @@ from layerscope.images.decode import Pixels
 from layerscope.vocabulary import Floats
 
 How = Literal["stretch", "crop", "letterbox"]
+Scale = Callable[[Pixels, tuple[int, int]], Floats]
 HOWS: tuple[How, ...] = get_args(How)
 
 
-def resize(pixels: Pixels, size: tuple[int, int], how: str = "stretch") -> Floats:
+def resize(
+    pixels: Pixels, size: tuple[int, int], how: str = "stretch", *, compiled: bool = False
+) -> Floats:
     """Resize one image.
 
     Args:
@@ -29,6 +33,8 @@ def resize(pixels: Pixels, size: tuple[int, int], how: str = "stretch") -> Float
         how: ``stretch`` changes the aspect ratio; ``crop`` first cuts the largest centred part of
             the wanted aspect ratio, as ``crop_to_aspect_ratio=True`` of the Keras loader does;
             ``letterbox`` keeps everything and adds zeros, as ``pad_to_aspect_ratio=True`` does.
+        compiled: use compiled code where there is some: the same result sooner, after about a
+            second of loading it. For long runs.
 
     Returns:
         float32 of shape ``(*size, C)`` in the range of the input; the input is unchanged.
@@ -40,11 +46,12 @@ def resize(pixels: Pixels, size: tuple[int, int], how: str = "stretch") -> Float
         raise InputError(f"Resizing is one of {', '.join(HOWS)}; got {how!r}.")
     if min(size) < 1:
         raise InputError(f"An image size is two numbers of at least 1; got {size}.")
+    scale = _compiled() if compiled else _bilinear
     if how == "crop":
-        return _bilinear(_centre(pixels, size), size)
+        return scale(_centre(pixels, size), size)
     if how == "letterbox":
-        return _letterbox(pixels, size)
-    return _bilinear(pixels, size)
+        return _letterbox(pixels, size, scale)
+    return scale(pixels, size)
 
 
 def _centre(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -55,7 +62,7 @@ def _centre(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return pixels[top : top + crop_height, left : left + crop_width]
 
 
-def _letterbox(pixels: Pixels, size: tuple[int, int]) -> Floats:
+def _letterbox(pixels: Pixels, size: tuple[int, int], scale: Scale) -> Floats:
     # In float32 and rounded down at the same places as tf.image.resize_with_pad, which may make
     # the picture one pixel smaller than exact arithmetic would.
     have, want = np.array(pixels.shape[:2], np.float32), np.array(size, np.float32)
@@ -63,7 +70,7 @@ def _letterbox(pixels: Pixels, size: tuple[int, int]) -> Floats:
     inner = np.maximum(np.floor(exact), 1).astype(int)
     top, left = np.maximum(np.floor((want - exact) / np.float32(2)), 0).astype(int)
     padded = np.zeros((*size, pixels.shape[2]), np.float32)
-    padded[top : top + inner[0], left : left + inner[1]] = _bilinear(
+    padded[top : top + inner[0], left : left + inner[1]] = scale(
         pixels, (int(inner[0]), int(inner[1]))
     )
     return padded
@@ -119,3 +126,21 @@ def _bilinear(pixels: Pixels, size: tuple[int, int]) -> Floats:
         block *= across.weight
         block += left
     return result.reshape(*size, channels)
+
+
+@cache
+def _compiled() -> Scale:
+    """Load the compiled code; without numba, or for what it does not cover, numpy goes on."""
+    try:
+        from layerscope.images import resize_kernel
+    except ImportError:
+        return _bilinear
+
+    def scale(pixels: Pixels, size: tuple[int, int]) -> Floats:
+        height, width, channels = pixels.shape
+        if pixels.dtype != np.uint8 or channels != 3 or size == (height, width):
+            return _bilinear(pixels, size)
+        places = _places(height, size[0]), _places(width, size[1])
+        return resize_kernel.bilinear(pixels.astype(np.uint8, copy=False), size, *places)
+
+    return scale

@@ -5,10 +5,12 @@ resized by a few threads that run ahead of the reader by one batch.
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,14 @@ from layerscope.images.resize import HOWS, resize
 from layerscope.vocabulary import ImageBatch, Skipped
 
 Array = NDArray[Any]
+Outcome = tuple[Array, str] | UnreadableImage
+"""Pixels and a note, or why there are none."""
+
+MANY = 1000
+"""Files from which on compiled code is worth loading."""
+
+HANDFUL = 8
+"""Files that a thread takes at a time, since passing work to and fro costs time as well."""
 
 
 class Row(NamedTuple):
@@ -226,40 +236,43 @@ def _decoded(
     wanted: _Wanted,
     source: Source,
 ) -> Iterator[Row]:
-    def load(file: listing.Listed) -> tuple[Array, str]:
-        decoded = decode(file.path, 1 if wanted.channels == 1 else 3)
-        pixels = decoded.pixels
-        return (pixels if wanted.size is None else resize(pixels, wanted.size, wanted.how)), (
-            decoded.note
-        )
-
-    for at, (file, future) in enumerate(_ahead(load, files, wanted)):
-        try:
-            pixels, note = future.result()
-        except UnreadableImage as error:
-            source.skipped.append(Skipped(file.id, error.reason))
+    compiled = len(files) >= MANY or "numba" in sys.modules
+    load = partial(_load, wanted=wanted, compiled=compiled)
+    # At their own size photos are large, so only few of them may wait in memory.
+    outcomes = _ahead(files, load, HANDFUL if wanted.size else 1)
+    for at, outcome in enumerate(outcomes):
+        if isinstance(outcome, UnreadableImage):
+            source.skipped.append(Skipped(files[at].id, outcome.reason))
             continue
+        pixels, note = outcome
         if note:
-            source.notes[file.id] = note
-        yield Row(pixels, file.id, None if labels is None else int(labels[at]))
+            source.notes[files[at].id] = note
+        yield Row(pixels, files[at].id, None if labels is None else int(labels[at]))
+
+
+def _load(file: listing.Listed, wanted: _Wanted, compiled: bool) -> Outcome:
+    try:
+        decoded = decode(file.path, 1 if wanted.channels == 1 else 3)
+    except UnreadableImage as error:
+        return error
+    if wanted.size is None:
+        return decoded.pixels, decoded.note
+    return resize(decoded.pixels, wanted.size, wanted.how, compiled=compiled), decoded.note
 
 
 def _ahead(
-    load: Callable[[listing.Listed], tuple[Array, str]],
-    files: Sequence[listing.Listed],
-    wanted: _Wanted,
-) -> Iterator[tuple[listing.Listed, "Future[tuple[Array, str]]"]]:
-    """Yield files with their loading, which a bounded number of them has begun."""
-    workers = min(os.cpu_count() or 1, 8, len(files))
-    # At a known size a whole batch may wait while the model works; of full-size photos only few.
-    waiting = 2 * workers + (wanted.batch_size if wanted.size else 0)
+    files: Sequence[listing.Listed], load: Callable[[listing.Listed], Outcome], handful: int
+) -> Iterator[Outcome]:
+    """Load files in order by a few threads that have at most a few handfuls of them begun."""
+    workers = min(os.cpu_count() or 1, 8)
+    handfuls = [files[at : at + handful] for at in range(0, len(files), handful)]
     pool = ThreadPoolExecutor(workers, thread_name_prefix="layerscope-decode")
     try:
-        rest = iter(files)
-        begun = deque((file, pool.submit(load, file)) for file in islice(rest, waiting))
+        rest = (pool.submit(lambda some: [load(file) for file in some], some) for some in handfuls)
+        begun = deque(islice(rest, 2 * workers))
         while begun:
-            yield begun.popleft()
-            begun.extend((file, pool.submit(load, file)) for file in islice(rest, 1))
+            yield from begun.popleft().result()
+            begun.extend(islice(rest, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -291,7 +304,7 @@ def _check_fit(shape: tuple[int, ...], wanted: _Wanted) -> None:
         raise InputError(
             f"Arrays are used as given, so they must fit the model: it takes images of {takes}"
             f"{wanted.channels}, the array holds {size[0]} x {size[1]} x {channels}. "
-            "Resize them first, for instance with layerscope.images.resize."
+            "Resize them first, for instance with layerscope.images.resize.resize."
         )
 
 

@@ -1,0 +1,58 @@
+"""The bilinear resize of `layerscope.images.resize` compiled: bit-equal and several times faster.
+
+Importing this module loads numba, so only long runs do. The kernel lets other threads run and
+makes no array besides one row.
+"""
+
+from typing import Any
+
+import numba  # type: ignore[import-untyped, import-not-found, unused-ignore]
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _colour_lines(  # type: ignore[no-untyped-def]
+    lines, upper_row, lower_row, down, left, right, across, result
+):
+    """Fill ``result`` (h, 3 w) from ``lines`` (H, 3 W), uint8; the rest as in `_Places`."""
+    between = np.empty(lines.shape[1], np.float32)
+    for row in range(result.shape[0]):
+        above, below, weight = lines[upper_row[row]], lines[lower_row[row]], down[row]
+        for at in range(between.size):
+            value = np.float32(above[at])
+            between[at] = value + (np.float32(below[at]) - value) * weight
+        # Channels one by one: a loop over three would not be unrolled.
+        for pixel in range(left.size):
+            start, end, share, to = left[pixel] * 3, right[pixel] * 3, across[pixel], pixel * 3
+            value = between[start]
+            result[row, to] = value + (between[end] - value) * share
+            value = between[start + 1]
+            result[row, to + 1] = value + (between[end + 1] - value) * share
+            value = between[start + 2]
+            result[row, to + 2] = value + (between[end + 2] - value) * share
+
+
+def _compiled(function: Any) -> Any:
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder in which the compiled code could be kept
+        return numba.njit(nogil=True)(function)
+
+
+_colour = _compiled(_colour_lines)
+
+
+def bilinear(
+    pixels: NDArray[np.uint8], size: tuple[int, int], down: Any, across: Any
+) -> NDArray[np.float32]:
+    """Resize uint8 (H, W, 3) to ``size``; ``down`` and ``across`` are the `_Places` per axis."""
+    height, width, channels = pixels.shape
+    lines = np.ascontiguousarray(pixels).reshape(height, width * channels)
+    lines.flags.writeable = False  # one type, one compilation
+    result = np.empty((size[0], size[1] * channels), np.float32)
+    _colour(
+        lines,
+        *(down.lower, down.upper, down.weight, across.lower, across.upper, across.weight),
+        result,
+    )
+    return result.reshape(*size, channels)
