@@ -8,6 +8,7 @@ import marshal
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -128,6 +129,16 @@ def test_a_saved_model_comes_back_with_its_outputs_uncompiled(tmp_path, suffix):
     again = load(saved(model, tmp_path / f"model{suffix}"))
     np.testing.assert_array_equal(again(IMAGE), model(IMAGE))
     assert not again.compiled
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_loading_a_compiled_model_warns_about_nothing(tmp_path, suffix):
+    model = tiny()
+    model.compile("adam", "mse", metrics=["mae"])
+    with warnings.catch_warnings(action="ignore"):
+        path = saved(model, tmp_path / f"model{suffix}")
+    load(path)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -309,6 +320,16 @@ def test_a_registered_name_does_not_open_the_door_to_another_module(tmp_path, ma
     assert not marker.exists()
 
 
+def test_a_registered_name_does_not_count_where_the_h5_reader_ignores_it(tmp_path):
+    @keras.saving.register_keras_serializable("layerscope_test", "Known")
+    class Known(keras.layers.Layer):
+        pass
+
+    node = {"class_name": "deserialize", "registered_name": "layerscope_test>Known", "config": {}}
+    with pytest.raises(UnsafeModelError, match=r"'deserialize'.*no option loads it"):
+        load(with_layer(tmp_path, node, ".h5"))
+
+
 def test_a_registered_name_does_not_hide_a_lambda(tmp_path, marker):
     @keras.saving.register_keras_serializable("layerscope_test", "Fine")
     class Fine(keras.layers.Layer):
@@ -340,6 +361,23 @@ def test_what_is_no_part_of_a_model_is_refused_whatever_the_user_allows(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("module", "name"), [("keras.callbacks", "ModelCheckpoint"), ("keras.utils", "Progbar")]
+)
+def test_a_class_of_keras_that_is_no_part_of_a_model_is_refused(tmp_path, module, name):
+    node = {"module": module, "class_name": name, "config": {"filepath": str(tmp_path)}}
+    with pytest.raises(UnsafeModelError, match=rf"'{module}.{name}'.*no option loads it"):
+        load(with_argument(tmp_path, node), trust=True)
+
+
+def test_a_lambda_of_keras_under_another_name_is_refused(tmp_path, marker, monkeypatch):
+    monkeypatch.setattr(keras.layers, "Harmless", keras.layers.Lambda, raising=False)
+    layer = {**lambda_layer(marker), "class_name": "Harmless"}
+    with pytest.raises(UnsafeModelError, match=r"Harmless'.*no option loads it"):
+        load(with_layer(tmp_path, layer))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
     ("module", "function"),
     [("os", "system"), ("builtins", "exec"), ("subprocess", "run"), ("__main__", "main")],
 )
@@ -356,6 +394,12 @@ def test_text_from_the_file_cannot_become_part_of_a_command_or_drive_the_termina
     text = str(caught.value)
     assert text.isprintable()
     assert len(text) < 800
+
+
+def test_text_from_the_file_that_keras_repeats_cannot_drive_the_terminal(tmp_path):
+    with pytest.raises(LoadError, match=r"cannot load.*identifier: \?\[2J") as caught:
+        load(with_argument(tmp_path, "\x1b[2J"))
+    assert str(caught.value).isprintable()
 
 
 def test_a_class_name_that_is_no_text_is_refused(tmp_path):
@@ -428,9 +472,22 @@ def test_a_module_without_the_class_is_named_in_the_refusal(tmp_path, own_module
 
 def test_a_lambda_under_an_alias_in_the_users_module_stays_refused(tmp_path, own_module, marker):
     layer = {**lambda_layer(marker), "module": "my_layers", "class_name": "Fine"}
+    layer["registered_name"] = "Fine"
     with pytest.raises(UnsafeModelError, match=r"my_layers.Fine"):
         load(with_layer(tmp_path, layer), custom_objects=own_module)
     assert not marker.exists()
+
+
+def test_a_module_in_the_current_directory_comes_before_one_elsewhere(tmp_path, monkeypatch):
+    for folder, factor in (("here", 2), ("elsewhere", 5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "two_faced.py").write_text(f"def act(x):\n    return {factor} * x\n")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "here")
+    node = {"module": "builtins", "class_name": "function", "config": "act"}
+    model = load(with_argument(tmp_path, node), custom_objects="two_faced")
+    assert model.layers[0].activation(1) == 2
+    del sys.modules["two_faced"]
 
 
 @pytest.mark.parametrize(
@@ -634,16 +691,24 @@ def test_objects_of_keras_2_are_named_with_the_version_that_saved_them(tmp_path)
     with h5py.File(path, "r+") as file:
         file.attrs["keras_version"] = "2.12.0"
     with pytest.raises(
-        LoadError, match=r"Keras 2\.12\.0, holds 'TFOpLambda'.*tf.math.add"
+        LoadError, match=r"Keras 2\.12\.0: it has no 'TFOpLambda'.*tf\.math\.add.*use it, rebuild"
     ) as caught:
         load(path)
     assert not isinstance(caught.value, UnsafeModelError)
 
-    def edit(config):
-        config["module"], config["class_name"] = "keras.src.engine.functional", "Functional"
 
-    with pytest.raises(LoadError, match=r"keras\.src\.engine\.functional\.Functional.*rebuild"):
-        load(edit_keras(saved(tiny(), tmp_path / "model.keras"), edit))
+@pytest.mark.parametrize(
+    "module", ["keras.src.engine.functional", "tf_keras.src.engine.functional"]
+)
+def test_a_keras_file_of_keras_2_says_to_save_it_as_h5(tmp_path, module):
+    path = saved(tiny(), tmp_path / "model.keras")
+    edit_keras(path, lambda config: {**config, "module": module, "class_name": "Functional"})
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "old.keras", "w") as new:
+        for name in set(old.namelist()) - {"metadata.json"}:
+            new.writestr(name, old.read(name))
+        new.writestr("metadata.json", '{"keras_version": "2.15.0"}')
+    with pytest.raises(LoadError, match=rf"2\.15\.0.*'{module}\.Functional'.*save it as \.h5"):
+        load(tmp_path / "old.keras")
 
 
 @pytest.mark.parametrize("operation", [keras.ops.relu, lambda x: x + x, lambda x: x[:, 1:]])

@@ -6,7 +6,6 @@ import inspect
 import json
 import stat
 import sys
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from layerscope.model.safety import (
     check_safe,
     damaged,
     is_module_name,
+    misfit,
     quote,
     sentence,
     unexported_layers,
@@ -212,26 +212,18 @@ def _without_model(path: Path, file: h5py.File) -> str:
 def _deserialize(saved: Saved, allowed: Allowed) -> keras.Model:
     legacy = {} if saved.path.suffix == ".keras" else unexported_layers()
     try:
-        with warnings.catch_warnings():
-            # How Keras calls NumPy is nothing that the user could change.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return keras.saving.load_model(
-                str(saved.path),
-                custom_objects={**legacy, **allowed.objects},
-                compile=False,
-                safe_mode=not allowed.trust,
-            )
+        return keras.saving.load_model(
+            str(saved.path),
+            custom_objects={**legacy, **allowed.objects},
+            compile=False,
+            safe_mode=not allowed.trust,
+        )
     except MemoryError:
         raise EnvironmentFailure(
             f"{quote(saved.path)} does not fit into memory: use a machine with more."
         ) from None
     except Exception as error:  # whatever a layer's own code, h5py or TensorFlow raises
-        # Keras puts the cause last, after the whole configuration.
-        cause = str(error).rsplit("Exception encountered: ", 1)[-1]
-        raise LoadError(
-            f"Keras {keras.__version__} cannot load {quote(saved.path)}, saved by Keras "
-            f"{saved.keras or '(unknown)'}: {sentence(Exception(cause or type(error).__name__))}"
-        ) from error
+        raise misfit(saved, sentence(error)) from error
 
 
 def _objects_of(module: str | None) -> dict[str, Any]:

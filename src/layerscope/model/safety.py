@@ -231,6 +231,7 @@ def _is_part(found: object, node: Node) -> bool:
 
 def _keras_classes(base: type) -> Iterator[type]:
     """Yield the subclasses that Keras itself has defined."""
+    kind: type
     for kind in base.__subclasses__():
         if kind.__module__.startswith("keras."):
             yield kind
@@ -241,12 +242,8 @@ def _unknown(node: Node, where: str, saved: Saved, allowed: Allowed) -> LoadErro
     """Say what can be done about an object that neither Keras nor the user has."""
     file, name, root = quote(saved.path), node["class_name"], _root(node)
     what = f"{quote(_full_name(node))}{where}"
-    if root == "keras" or (not root and name in _KERAS_2):
-        return LoadError(
-            f"{file}, saved by Keras {saved.keras or '(unknown)'}, holds {what}, which Keras "
-            f"{keras.__version__} does not have: rebuild the model with this Keras, load the "
-            "weights into it, and save it as .keras."
-        )
+    if root in ("keras", "tf_keras") or (not root and name in _KERAS_2):
+        return misfit(saved, f"it has no {what}.")
     missing = f" nor in {quote(allowed.module)}" if allowed.module else ""
     module = node["module"] if _can_propose(node.get("module")) else "MODULE"
     return UnsafeModelError(
@@ -301,6 +298,17 @@ def damaged(path: Path, why: str) -> LoadError:
     return LoadError(f"{quote(path)} is damaged ({why}): copy it again, or save it again.")
 
 
+def misfit(saved: Saved, why: str) -> LoadError:
+    """Make the error for a sound file that this Keras cannot load; ``why`` is a sentence."""
+    advice = "rebuild the model with this Keras and load its weights"
+    if saved.keras.startswith("2.") and saved.path.suffix == ".keras":
+        advice = "open it with Keras 2 (tf_keras) and save it as .h5, or " + advice
+    return LoadError(
+        f"Keras {keras.__version__} cannot load {quote(saved.path)}, saved by Keras "
+        f"{saved.keras or '(unknown)'}: {why} To use it, {advice}."
+    )
+
+
 def quote(text: object) -> str:
     """Put text that may come from a file in quotes, short and free of control characters."""
     shown = str(text)
@@ -309,6 +317,8 @@ def quote(text: object) -> str:
 
 def sentence(error: BaseException) -> str:
     """Put the text of somebody else's error on one line, short, printable, with a full stop."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    # Keras puts the cause last, after the whole configuration.
+    cause = str(error).rsplit("Exception encountered: ", 1)[-1]
+    line = " ".join(cause.split()) or type(error).__name__
     line = "".join(c if c.isprintable() else "?" for c in line)
     return f"{line[:300]}..." if len(line) > 300 else f"{line.rstrip('.')}."
