@@ -141,6 +141,16 @@ def test_loading_a_compiled_model_warns_about_nothing(tmp_path, suffix):
     load(path)
 
 
+def test_an_h5_file_of_keras_2_loads_without_advice_to_its_author(tmp_path):
+    def edit(config):
+        config["config"]["layers"].pop(0)
+        config["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 8, 8, 3]
+
+    model = tiny()
+    again = load(edit_h5(saved(model, tmp_path / "model.h5"), edit))
+    np.testing.assert_array_equal(again(IMAGE), model(IMAGE))
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_nested_functional_model_with_every_kind_of_part_loads_without_trust(tmp_path, suffix):
     inner = tiny(kernel_regularizer="l2", kernel_constraint=keras.constraints.MaxNorm(2.0))

@@ -6,6 +6,7 @@ import inspect
 import json
 import stat
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,12 +213,15 @@ def _without_model(path: Path, file: h5py.File) -> str:
 def _deserialize(saved: Saved, allowed: Allowed) -> keras.Model:
     legacy = {} if saved.path.suffix == ".keras" else unexported_layers()
     try:
-        return keras.saving.load_model(
-            str(saved.path),
-            custom_objects={**legacy, **allowed.objects},
-            compile=False,
-            safe_mode=not allowed.trust,
-        )
+        with warnings.catch_warnings():
+            # Every file of Keras 2 provokes this advice to whoever wrote the model's code.
+            warnings.filterwarnings("ignore", "Do not pass an `input_shape`", UserWarning)
+            return keras.saving.load_model(
+                str(saved.path),
+                custom_objects={**legacy, **allowed.objects},
+                compile=False,
+                safe_mode=not allowed.trust,
+            )
     except MemoryError:
         raise EnvironmentFailure(
             f"{quote(saved.path)} does not fit into memory: use a machine with more."
