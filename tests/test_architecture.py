@@ -22,7 +22,7 @@ ROWS = (
     ("show",),
     ("zoo",),
     ("scope",),
-    ("interfaces", "__init__"),
+    ("interfaces", "__init__", "__main__"),
 )
 TENSORFLOW = {"model", "scope", "zoo", "testing"}
 

@@ -176,6 +176,7 @@ class Scope:
         labels = [name[0] if isinstance(name, tuple) else name for name in self.classes or ()]
         best = [strongest(row, labels or None) for row in first]
         return show(
+            self.model.name,
             found, [photo(pixels) for pixels in photos], best, most, maps is not None, scale
         )
 

@@ -1,6 +1,5 @@
 """From maps to pictures of a network: which grids and overviews, and where they are saved."""
 
-import io
 import re
 import shutil
 import tempfile
@@ -9,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from layerscope.document.colour import Bytes, ScaleKind
-from layerscope.document.compose import grid, overview
-from layerscope.document.parts import MapGrid, Overview
+from layerscope.document.compose import document, grid, overview
+from layerscope.document.parts import Document, MapGrid, Note, Overview
 from layerscope.errors import EnvironmentFailure, InputError
-from layerscope.render.png import png, write_png
+from layerscope.render.html import write_html
+from layerscope.render.notebook import DocumentDisplay, PartDisplay
+from layerscope.render.png import write_png
 from layerscope.selection import select
 from layerscope.vocabulary import Floats, Maps
 
@@ -23,14 +25,16 @@ MOST_SHOWN = 16
 
 @dataclass(frozen=True)
 class Shown:
-    """Pictures of a network for some images; the first overview is what a notebook displays.
+    """Pictures of a network for some images; a notebook displays them as a page.
 
     Attributes:
+        model: name of the network.
         overviews: one per image: a row per layer.
         grids: one per layer, all images side by side.
         not_drawn: (layer, reason) of the layers that have no picture.
     """
 
+    model: str
     overviews: tuple[Overview, ...]
     grids: tuple[MapGrid, ...]
     not_drawn: tuple[tuple[str, str], ...] = ()
@@ -40,10 +44,10 @@ class Shown:
 
         Args:
             path: a file name that ends in ``.png`` for one picture (the overview, or the only
-                layer), else a folder for the overviews and one picture per layer.
+                layer), else a folder for ``index.html``, the overviews and one picture per layer.
 
         Returns:
-            The files, overviews first.
+            The files, the page first.
 
         Raises:
             EnvironmentFailure: they cannot be written; nothing is left half-written.
@@ -52,9 +56,10 @@ class Shown:
         if target.suffix.lower() == ".png":
             write_png(self.grids[0] if len(self.grids) == 1 else self.overviews[0], target)
             return [target]
-        return _write_folder(self._files(), target)
+        return _write_folder(self, target)
 
-    def _files(self) -> list[tuple[str, MapGrid | Overview]]:
+    def pictures(self) -> list[tuple[str, MapGrid | Overview]]:
+        """File name and part of every picture, overviews first."""
         several = len(self.overviews) > 1
         named: list[tuple[str, MapGrid | Overview]] = [
             (
@@ -68,13 +73,21 @@ class Shown:
             named.append((f"layer-{i:0{width}}-{_safe(part.layer.path)}.png", part))
         return named
 
-    def _repr_png_(self) -> bytes:
-        content = io.BytesIO()
-        png(self.grids[0] if len(self.grids) == 1 else self.overviews[0]).save(content, "PNG")
-        return content.getvalue()
+    @property
+    def document(self) -> Document:
+        """Everything as one document, for a page or a terminal."""
+        title = f"{self.model}: {', '.join(part.name for part in self.overviews)}"
+        notes = [Note(f"{path} is not drawn: {reason}.") for path, reason in self.not_drawn]
+        return document(title, self.overviews, self.grids, notes)
+
+    def _repr_html_(self) -> str:
+        if len(self.grids) == 1:
+            return PartDisplay(self.grids[0])._repr_html_()
+        return DocumentDisplay(self.document)._repr_html_()
 
 
 def show(
+    model: str,
     maps: Maps,
     photos: Sequence[Bytes],
     predictions: Sequence[Sequence[tuple[str, float]]],
@@ -85,6 +98,7 @@ def show(
     """Pictures of every layer.
 
     Args:
+        model: name of the network.
         maps: of one or several images.
         photos: the images to look at, uint8 (H, W, 3).
         predictions: per image the strongest outputs: name and value.
@@ -101,15 +115,18 @@ def show(
         raise InputError(f"A picture needs a map of more than one pixel; got {hidden[:3]}.")
     names = tuple(_title(name) for name in maps.ids)
     enough = None if exactly or most is None else 0.8
-    chosen = {path: select(maps[path], most, enough) for path in drawn}
-    grids = tuple(
-        grid(photos, names, maps.layers[path], maps[path], chosen[path], scale) for path in drawn
-    )
+    # Many small products: a second BLAS thread costs more than it brings, ten times under load.
+    with threadpool_limits(1, user_api="blas"):
+        chosen = {path: select(maps[path], most, enough) for path in drawn}
+        grids = tuple(
+            grid(photos, names, maps.layers[path], maps[path], chosen[path], scale)
+            for path in drawn
+        )
     sheets = []
     for i, (photo, name) in enumerate(zip(photos, names, strict=True)):
         rows = grids if len(photos) == 1 else [_of_image(part, i) for part in grids]
         sheets.append(overview(photo, name, rows, predictions[i]))
-    return Shown(tuple(sheets), grids, hidden)
+    return Shown(model, tuple(sheets), grids, hidden)
 
 
 def _of_image(part: MapGrid, at: int) -> MapGrid:
@@ -142,16 +159,19 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[-60:] or "unnamed"
 
 
-def _write_folder(files: Sequence[tuple[str, MapGrid | Overview]], target: Path) -> list[Path]:
+def _write_folder(shown: Shown, target: Path) -> list[Path]:
     """Draw everything beside the target first, then move it there."""
+    pictures = shown.pictures()
+    names = ["index.html", *[name for name, _ in pictures]]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".layerscope-", dir=target.parent))
         try:
-            for name, part in files:
+            write_html(shown.document, partial / "index.html")
+            for name, part in pictures:
                 write_png(part, partial / name)
             target.mkdir(exist_ok=True)
-            for name, _ in files:
+            for name in names:
                 (partial / name).replace(target / name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -160,4 +180,4 @@ def _write_folder(files: Sequence[tuple[str, MapGrid | Overview]], target: Path)
         raise EnvironmentFailure(
             f"Pictures need a folder that can be written, and '{target}' cannot ({reason})."
         ) from error
-    return [target / name for name, _ in files]
+    return [target / name for name in names]

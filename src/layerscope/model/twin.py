@@ -149,7 +149,7 @@ def _recorded_on_a_shadow(layer: keras.Layer, own: Sequence[keras.Variable]) -> 
 
     changes = {"__setattr__": object.__setattr__, "add_weight": record}
     try:
-        shadow = object.__new__(type("Shadow", (type(layer),), changes))
+        shadow: Any = object.__new__(type("Shadow", (type(layer),), changes))
         vars(shadow).update(vars(layer))
         type(layer).build(shadow, config["input_shape"])
     except Exception:

@@ -1,0 +1,5 @@
+"""``python -m layerscope``."""
+
+from layerscope.interfaces.cli import main
+
+main()
