@@ -143,8 +143,7 @@ def test_loading_a_compiled_model_warns_about_nothing(tmp_path, suffix):
 
 def test_an_h5_file_of_keras_2_loads_without_advice_to_its_author(tmp_path):
     def edit(config):
-        config["config"]["layers"].pop(0)
-        config["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 8, 8, 3]
+        config["config"]["layers"][1]["config"]["batch_input_shape"] = [None, 8, 8, 3]
 
     model = tiny()
     again = load(edit_h5(saved(model, tmp_path / "model.h5"), edit))
