@@ -8,6 +8,7 @@ through the accurate inverse cosine transform where TensorFlow takes a faster on
 grey levels at single pixels).
 """
 
+import io
 import re
 import stat
 import threading
@@ -91,16 +92,16 @@ def decode(path: str | Path, channels: Channels = 3) -> Decoded:
             `MAX_PIXELS`.
         MemoryError: the machine has no room for this image.
     """
-    _refuse_special_files(path)
+    size = _size(path)
     try:
         try:
-            return _open(path, channels)
+            return _open(path, channels, size)
         except Warning:
             # Whoever turns warnings into errors would lose images with a damaged comment. Filters
             # belong to the whole process, hence this detour and the lock in place of a filter.
             with _FILTERS, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return _open(path, channels)
+                return _open(path, channels, size)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
@@ -108,8 +109,8 @@ def decode(path: str | Path, channels: Channels = 3) -> Decoded:
         raise UnreadableImage(path, _reason(error)) from error
 
 
-def _refuse_special_files(path: str | Path) -> None:
-    """Directories, empty files, and pipes that would block for ever."""
+def _size(path: str | Path) -> int:
+    """Bytes of the file; refuses directories, and pipes that would block for ever."""
     try:
         status = Path(path).stat()
     except FileNotFoundError:
@@ -122,10 +123,17 @@ def _refuse_special_files(path: str | Path) -> None:
         raise UnreadableImage(path, "it is not a regular file")
     if status.st_size == 0:
         raise UnreadableImage(path, "it is empty (0 bytes)")
+    return status.st_size
 
 
-def _open(path: str | Path, channels: Channels) -> Decoded:
-    with Path(path).open("rb") as file, Image.open(file, formats=FORMATS) as image:
+def _open(path: str | Path, channels: Channels, size: int) -> Decoded:
+    # Reading all at once spares many small reads, each of which may have to wait for the other
+    # threads; a file of this many megabytes is no plain photo and is better left on the disk.
+    whole = size < 64_000_000
+    with (
+        io.BytesIO(Path(path).read_bytes()) if whole else Path(path).open("rb") as file,
+        Image.open(file, formats=FORMATS) as image,
+    ):
         if image.width * image.height > MAX_PIXELS:
             raise UnreadableImage(path, _too_large(image.width * image.height))
         if image.size == (1, 1):

@@ -1,17 +1,11 @@
 """From whatever holds images to batches for a model, read once and never all in memory.
 
-`read` decides what it was given; the `Source` it returns is iterated. Files are decoded and
-resized by a few threads that run ahead of the reader by one batch.
+`read` decides what it was given; the `Source` it returns is iterated.
 """
 
 import os
-import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,20 +14,15 @@ from numpy.typing import NDArray
 
 from layerscope.errors import InputError, MissingFileError
 from layerscope.images import arrays, listing
-from layerscope.images.decode import UnreadableImage, decode
+from layerscope.images.decode import Decoded, UnreadableImage
 from layerscope.images.labels import Labels, label_groups, label_values
-from layerscope.images.resize import HOWS, resize
+from layerscope.images.listing import Listed
+from layerscope.images.loading import Outcome, load_batches, load_each
+from layerscope.images.resize import HOWS
 from layerscope.vocabulary import ImageBatch, Skipped
 
 Array = NDArray[Any]
-Outcome = tuple[Array, str] | UnreadableImage
-"""Pixels and a note, or why there are none."""
-
-MANY = 1000
-"""Files from which on compiled code is worth loading."""
-
-HANDFUL = 8
-"""Files that a thread takes at a time, since passing work to and fro costs time as well."""
+Numbers = NDArray[np.int64]
 
 
 class Row(NamedTuple):
@@ -66,8 +55,7 @@ class Source:
     labels: NDArray[np.int64] | None
     class_names: tuple[str, ...]
     label_mismatch: str
-    _rows: Callable[["Source"], Iterator[Row]] = field(repr=False)
-    _batch_size: int
+    _batches: Callable[["Source"], Iterator[ImageBatch]] = field(repr=False)
     skipped: list[Skipped] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -77,7 +65,7 @@ class Source:
         return None if self.ids is None else len(self.ids)
 
     def __iter__(self) -> Iterator[ImageBatch]:
-        """Yield batches of up to the batch size; images of another size start a new one.
+        """Yield batches of up to the batch size, fewer where files are skipped or sizes change.
 
         Raises:
             InputError: not one image could be read, or a stream is iterated a second time.
@@ -85,7 +73,7 @@ class Source:
         self.skipped.clear()
         self.notes.clear()
         empty = True
-        for batch in _batches(self._rows(self), self._batch_size):
+        for batch in self._batches(self):
             empty = False
             yield batch
         if empty:
@@ -98,24 +86,22 @@ def _nothing_left(skipped: Sequence[Skipped]) -> str:
     return f"At least one image must be readable; none is ({reasons or 'none was given'}{more})."
 
 
-def _batches(rows: Iterator[Row], batch_size: int) -> Iterator[ImageBatch]:
+def _grouped(rows: Iterator[Row], batch_size: int) -> Iterator[ImageBatch]:
+    """Join neighbours of one size."""
     group: list[Row] = []
     for row in rows:
         if group and (len(group) == batch_size or row.pixels.shape != group[0].pixels.shape):
-            yield _batch(group)
+            yield _joined(group)
             group = []
         group.append(row)
     if group:
-        yield _batch(group)
+        yield _joined(group)
 
 
-def _batch(group: Sequence[Row]) -> ImageBatch:
-    pixels = np.empty((len(group), *group[0].pixels.shape), np.float32)
-    for at, row in enumerate(group):
-        pixels[at] = row.pixels
+def _joined(group: Sequence[Row]) -> ImageBatch:
     labels = [row.label for row in group]
     return ImageBatch(
-        pixels,
+        np.stack([row.pixels for row in group], dtype=np.float32, casting="unsafe"),
         tuple(row.id for row in group),
         None if None in labels else np.array(labels, np.int64),
     )
@@ -197,9 +183,7 @@ def _read_path(path: Path, wanted: _Wanted) -> Source:
         return _read_files(listing.list_table(path), wanted, numbers=True)
     if path.suffix.lower() == ".npz":
         return _read_archive(arrays.open_archive(path), wanted)
-    return _read_files(
-        listing.Listing((listing.Listed(listing.printable(path.name), path),)), wanted
-    )
+    return _read_files(listing.Listing((Listed(listing.printable(path.name), path),)), wanted)
 
 
 def _read_files(files: listing.Listing, wanted: _Wanted, numbers: bool = False) -> Source:
@@ -212,89 +196,109 @@ def _read_files(files: listing.Listing, wanted: _Wanted, numbers: bool = False) 
     found = label_groups(
         [file.group for file in files.files], wanted.outputs, wanted.classes, numbers=numbers
     )
+    make = _own_size_batches if wanted.size is None else _one_size_batches
 
-    def rows(source: Source) -> Iterator[Row]:
+    def batches(source: Source) -> Iterator[ImageBatch]:
         source.skipped += files.skipped
-        return _decoded(files.files, found.values, wanted, source)
+        return make(files.files, found.values, wanted, source)
 
-    ids = tuple(file.id for file in files.files)
-    return _source(ids, found, rows, wanted)
+    return _source(tuple(file.id for file in files.files), found, batches)
 
 
 def _source(
     ids: tuple[str, ...] | None,
     labels: Labels,
-    rows: Callable[[Source], Iterator[Row]],
-    wanted: _Wanted,
+    batches: Callable[[Source], Iterator[ImageBatch]],
 ) -> Source:
-    return Source(ids, labels.values, labels.names, labels.mismatch, rows, wanted.batch_size)
+    return Source(ids, labels.values, labels.names, labels.mismatch, batches)
 
 
-def _decoded(
-    files: Sequence[listing.Listed],
-    labels: NDArray[np.int64] | None,
-    wanted: _Wanted,
-    source: Source,
-) -> Iterator[Row]:
-    compiled = len(files) >= MANY or "numba" in sys.modules
-    load = partial(_load, wanted=wanted, compiled=compiled)
-    # At their own size photos are large, so only few of them may wait in memory.
-    outcomes = _ahead(files, load, HANDFUL if wanted.size else 1)
-    for at, outcome in enumerate(outcomes):
-        if isinstance(outcome, UnreadableImage):
-            source.skipped.append(Skipped(files[at].id, outcome.reason))
-            continue
-        pixels, note = outcome
-        if note:
-            source.notes[files[at].id] = note
-        yield Row(pixels, files[at].id, None if labels is None else int(labels[at]))
+def _one_size_batches(
+    files: Sequence[Listed], labels: Numbers | None, wanted: _Wanted, source: Source
+) -> Iterator[ImageBatch]:
+    at = 0
+    loaded = load_batches(
+        [file.path for file in files],
+        wanted.size or (1, 1),
+        1 if wanted.channels == 1 else 3,
+        wanted.how,
+        wanted.batch_size,
+    )
+    for pixels, outcomes in loaded:
+        here = range(at, at + len(outcomes))
+        at += len(outcomes)
+        kept = [
+            place
+            for place, outcome in zip(here, outcomes, strict=True)
+            if _kept(files[place], outcome, source)
+        ]
+        if kept:
+            yield ImageBatch(
+                pixels if len(kept) == len(here) else pixels[np.array(kept) - here.start],
+                tuple(files[place].id for place in kept),
+                None if labels is None else labels[kept],
+            )
 
 
-def _load(file: listing.Listed, wanted: _Wanted, compiled: bool) -> Outcome:
-    try:
-        decoded = decode(file.path, 1 if wanted.channels == 1 else 3)
-    except UnreadableImage as error:
-        return error
-    if wanted.size is None:
-        return decoded.pixels, decoded.note
-    return resize(decoded.pixels, wanted.size, wanted.how, compiled=compiled), decoded.note
+def _own_size_batches(
+    files: Sequence[Listed], labels: Numbers | None, wanted: _Wanted, source: Source
+) -> Iterator[ImageBatch]:
+    def rows() -> Iterator[Row]:
+        loaded = load_each([file.path for file in files], 1 if wanted.channels == 1 else 3)
+        for at, (file, image) in enumerate(zip(files, loaded, strict=True)):
+            if isinstance(image, Decoded):
+                _kept(file, image.note, source)
+                yield Row(image.pixels, file.id, None if labels is None else int(labels[at]))
+            else:
+                _kept(file, image, source)
+
+    return _grouped(rows(), wanted.batch_size)
 
 
-def _ahead(
-    files: Sequence[listing.Listed], load: Callable[[listing.Listed], Outcome], handful: int
-) -> Iterator[Outcome]:
-    """Load files in order by a few threads that have at most a few handfuls of them begun."""
-    workers = min(os.cpu_count() or 1, 8)
-    handfuls = [files[at : at + handful] for at in range(0, len(files), handful)]
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="layerscope-decode")
-    try:
-        rest = (pool.submit(lambda some: [load(file) for file in some], some) for some in handfuls)
-        begun = deque(islice(rest, 2 * workers))
-        while begun:
-            yield from begun.popleft().result()
-            begun.extend(islice(rest, 1))
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _kept(file: Listed, outcome: Outcome, source: Source) -> bool:
+    """Write down what happened to a file; False where it was skipped."""
+    if isinstance(outcome, UnreadableImage):
+        source.skipped.append(Skipped(file.id, outcome.reason))
+        return False
+    if outcome:
+        source.notes[file.id] = outcome
+    return True
 
 
 def _read_array(array: Array, y: Any, wanted: _Wanted) -> Source:
     images = arrays.as_images(array)
     _check_fit(images.shape, wanted)
-    labels = label_values(y, len(images), wanted.outputs, wanted.classes)
-    ids = tuple(map(str, range(len(images))))
-    return _source(ids, labels, lambda _: _array_rows([images], labels.values), wanted)
+    blocks = range(0, len(images), wanted.batch_size)
+    return _read_blocks(
+        lambda: (images[at : at + wanted.batch_size] for at in blocks), len(images), y, wanted
+    )
 
 
 def _read_archive(archive: arrays.Archive, wanted: _Wanted) -> Source:
     _check_fit(archive.shape, wanted)
-    labels = label_values(archive.labels, archive.shape[0], wanted.outputs, wanted.classes)
-    ids = tuple(map(str, range(archive.shape[0])))
-    return _source(
-        ids,
-        labels,
-        lambda _: _array_rows(arrays.archive_rows(archive, wanted.batch_size), labels.values),
+    return _read_blocks(
+        lambda: arrays.archive_rows(archive, wanted.batch_size),
+        archive.shape[0],
+        archive.labels,
         wanted,
     )
+
+
+def _read_blocks(
+    blocks: Callable[[], Iterator[Array]], count: int, y: Any, wanted: _Wanted
+) -> Source:
+    labels = label_values(y, count, wanted.outputs, wanted.classes)
+    ids = tuple(map(str, range(count)))
+
+    def batches(_: Source) -> Iterator[ImageBatch]:
+        at = 0
+        for block in blocks():
+            here = slice(at, at + len(block))
+            at += len(block)
+            given = None if labels.values is None else labels.values[here]
+            yield ImageBatch(block.astype(np.float32), ids[here], given)
+
+    return _source(ids, labels, batches)
 
 
 def _check_fit(shape: tuple[int, ...], wanted: _Wanted) -> None:
@@ -308,20 +312,11 @@ def _check_fit(shape: tuple[int, ...], wanted: _Wanted) -> None:
         )
 
 
-def _array_rows(blocks: Iterable[Array], labels: NDArray[np.int64] | None) -> Iterator[Row]:
-    at = 0
-    for block in blocks:
-        for pixels in block:
-            yield Row(pixels, str(at), None if labels is None else int(labels[at]))
-            at += 1
-
-
 def _read_stream(batches: Iterable[Any], wanted: _Wanted) -> Source:
     groups = getattr(batches, "class_names", None)
-    source = _source(None, Labels(None), lambda source: rows(source), wanted)
     used = False
 
-    def rows(source: Source) -> Iterator[Row]:
+    def once(source: Source) -> Iterator[ImageBatch]:
         nonlocal used
         if used:
             raise InputError(
@@ -329,9 +324,9 @@ def _read_stream(batches: Iterable[Any], wanted: _Wanted) -> Source:
                 "open it again for another pass."
             )
         used = True
-        return _stream_rows(batches, groups, wanted, source)
+        return _grouped(_stream_rows(batches, groups, wanted, source), wanted.batch_size)
 
-    return source
+    return _source(None, Labels(None), once)
 
 
 def _stream_rows(
