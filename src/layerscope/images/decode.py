@@ -33,6 +33,9 @@ MAX_PIXELS = 80_000_000
 """Images with more pixels are refused from their header alone. Lower than the size at which
 Pillow itself starts to warn."""
 
+READ_WHOLE = 64_000_000
+"""Bytes up to which a file is read at once; larger ones are no plain photos and stay on disk."""
+
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000")
 """What Pillow may open. Not more: some of its plugins start other programs (EPS)."""
 
@@ -127,40 +130,53 @@ def _size(path: str | Path) -> int:
 
 
 def _open(path: str | Path, channels: Channels, size: int) -> Decoded:
-    # Reading all at once spares many small reads, each of which may have to wait for the other
-    # threads; a file of this many megabytes is no plain photo and is better left on the disk.
-    whole = size < 64_000_000
-    with (
-        io.BytesIO(Path(path).read_bytes()) if whole else Path(path).open("rb") as file,
-        Image.open(file, formats=FORMATS) as image,
-    ):
+    if size > READ_WHOLE:
+        with Path(path).open("rb") as file:
+            return _with_pillow(path, file, channels)
+    data = Path(path).read_bytes()
+    return _turbo(data, channels) or _with_pillow(path, io.BytesIO(data), channels)
+
+
+def _turbo(data: bytes, channels: Channels) -> Decoded | None:
+    """Decode a colour or grey JPEG with TensorFlow's choice of transform, bit-equal and fast.
+
+    ``None`` for everything else, oddities and damage included: on them Pillow has the last word.
+    """
+    if simplejpeg is None or not data.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if not 1 < height * width <= MAX_PIXELS or colours in ("CMYK", "YCCK"):
+            return None
+        wanted = "RGB" if channels == 3 else "GRAY"
+        pixels: Pixels = simplejpeg.decode_jpeg(data, wanted, fastdct=True)
+    except ValueError:
+        return None
+    if not _may_be_turned(data):
+        return Decoded(pixels)
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        return Decoded(*_upright(image, pixels))
+
+
+def _may_be_turned(jpeg: bytes) -> bool:
+    """Walk the segments in front of the pixels (ITU-T T.81, B.1.1) in search of EXIF data."""
+    at = 2
+    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1] != 0xDA:  # start of scan
+        if jpeg[at + 4 : at + 8] == b"Exif":
+            return True
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return False
+
+
+def _with_pillow(path: str | Path, file: BinaryIO, channels: Channels) -> Decoded:
+    with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UnreadableImage(path, _too_large(image.width * image.height))
         if image.size == (1, 1):
             raise UnreadableImage(path, "1x1 pixels")
-        pixels, note = _turbo(file, image, channels), ""
-        if pixels is None:
-            pixels, note = _pixels(path, image, channels)
+        pixels, note = _pixels(path, image, channels)
         upright, turn_note = _upright(image, pixels)
         return Decoded(upright, _joined(note, turn_note))
-
-
-def _turbo(file: BinaryIO, image: Image.Image, channels: Channels) -> Pixels | None:
-    """Decode a colour or grey JPEG with TensorFlow's choice of transform, bit-equal and fast.
-
-    ``None`` for everything else, damage included, on which Pillow then has the last word.
-    """
-    if simplejpeg is None or image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
-        return None
-    file.seek(0)
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(
-            file.read(), "RGB" if channels == 3 else "GRAY", fastdct=True
-        )
-    except ValueError:
-        file.seek(0)
-        return None
-    return pixels
 
 
 def _frame_note(image: Image.Image) -> str:

@@ -50,7 +50,7 @@ def load_batches(
         for path, place in zip(few, places, strict=True):
             decoded = _decoded(path, channels)
             if isinstance(decoded, Decoded):
-                place[:] = resize(decoded.pixels, size, how, compiled=compiled)
+                resize(decoded.pixels, size, how, out=place, compiled=compiled)
             outcomes.append(decoded.note if isinstance(decoded, Decoded) else decoded)
         return outcomes
 

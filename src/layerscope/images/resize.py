@@ -18,12 +18,19 @@ from layerscope.images.decode import Pixels
 from layerscope.vocabulary import Floats
 
 How = Literal["stretch", "crop", "letterbox"]
-Scale = Callable[[Pixels, tuple[int, int]], Floats]
+Scale = Callable[[Pixels, Floats], None]
+"""Fill the second, (h, w, C), from the first."""
+
 HOWS: tuple[How, ...] = get_args(How)
 
 
 def resize(
-    pixels: Pixels, size: tuple[int, int], how: str = "stretch", *, compiled: bool = False
+    pixels: Pixels,
+    size: tuple[int, int],
+    how: str = "stretch",
+    *,
+    out: Floats | None = None,
+    compiled: bool = False,
 ) -> Floats:
     """Resize one image.
 
@@ -33,6 +40,7 @@ def resize(
         how: ``stretch`` changes the aspect ratio; ``crop`` first cuts the largest centred part of
             the wanted aspect ratio, as ``crop_to_aspect_ratio=True`` of the Keras loader does;
             ``letterbox`` keeps everything and adds zeros, as ``pad_to_aspect_ratio=True`` does.
+        out: where to write the result, contiguous; by default a new array.
         compiled: use compiled code where there is some: the same result sooner, after about a
             second of loading it. For long runs.
 
@@ -47,11 +55,13 @@ def resize(
     if min(size) < 1:
         raise InputError(f"An image size is two numbers of at least 1; got {size}.")
     scale = _compiled() if compiled else _bilinear
-    if how == "crop":
-        return scale(_centre(pixels, size), size)
+    if out is None:
+        out = np.empty((*size, pixels.shape[2]), np.float32)
     if how == "letterbox":
-        return _letterbox(pixels, size, scale)
-    return scale(pixels, size)
+        _letterbox(pixels, scale, out)
+    else:
+        scale(_centre(pixels, size) if how == "crop" else pixels, out)
+    return out
 
 
 def _centre(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -62,18 +72,17 @@ def _centre(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return pixels[top : top + crop_height, left : left + crop_width]
 
 
-def _letterbox(pixels: Pixels, size: tuple[int, int], scale: Scale) -> Floats:
+def _letterbox(pixels: Pixels, scale: Scale, out: Floats) -> None:
     # In float32 and rounded down at the same places as tf.image.resize_with_pad, which may make
     # the picture one pixel smaller than exact arithmetic would.
-    have, want = np.array(pixels.shape[:2], np.float32), np.array(size, np.float32)
+    have, want = (np.array(shape[:2], np.float32) for shape in (pixels.shape, out.shape))
     exact = have / np.max(have / want)
-    inner = np.maximum(np.floor(exact), 1).astype(int)
+    height, width = np.maximum(np.floor(exact), 1).astype(int)
     top, left = np.maximum(np.floor((want - exact) / np.float32(2)), 0).astype(int)
-    padded = np.zeros((*size, pixels.shape[2]), np.float32)
-    padded[top : top + inner[0], left : left + inner[1]] = scale(
-        pixels, (int(inner[0]), int(inner[1]))
-    )
-    return padded
+    inner = np.empty((height, width, pixels.shape[2]), np.float32)
+    scale(pixels, inner)
+    out[:] = 0
+    out[top : top + height, left : left + width] = inner
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +115,15 @@ _BLOCK = 32
 below the size at which each allocation costs new pages."""
 
 
-def _bilinear(pixels: Pixels, size: tuple[int, int]) -> Floats:
+def _bilinear(pixels: Pixels, out: Floats) -> None:
     height, width, channels = pixels.shape
-    if size == (height, width):
-        return pixels.astype(np.float32)
-    down, across = _places(height, size[0]), _places(width, size[1], channels)
+    if pixels.shape == out.shape:
+        out[:] = pixels
+        return
+    down, across = _places(height, out.shape[0]), _places(width, out.shape[1], channels)
     lines = np.ascontiguousarray(pixels).reshape(height, width * channels)
-    result = np.empty((size[0], size[1] * channels), np.float32)
-    for start in range(0, size[0], _BLOCK):
+    result = out.reshape(out.shape[0], -1)
+    for start in range(0, len(result), _BLOCK):
         rows = slice(start, start + _BLOCK)
         above = lines.take(down.lower[rows], 0).astype(np.float32)
         between = lines.take(down.upper[rows], 0).astype(np.float32)
@@ -125,22 +135,21 @@ def _bilinear(pixels: Pixels, size: tuple[int, int]) -> Floats:
         block -= left
         block *= across.weight
         block += left
-    return result.reshape(*size, channels)
 
 
 @cache
 def _compiled() -> Scale:
     """Load the compiled code; without numba, or for what it does not cover, numpy goes on."""
     try:
-        from layerscope.images import resize_kernel
+        from layerscope.images.resize_kernel import bilinear
     except ImportError:
         return _bilinear
 
-    def scale(pixels: Pixels, size: tuple[int, int]) -> Floats:
+    def scale(pixels: Pixels, out: Floats) -> None:
         height, width, channels = pixels.shape
-        if pixels.dtype != np.uint8 or channels != 3 or size == (height, width):
-            return _bilinear(pixels, size)
-        places = _places(height, size[0]), _places(width, size[1])
-        return resize_kernel.bilinear(pixels.astype(np.uint8, copy=False), size, *places)
+        if pixels.dtype != np.uint8 or channels != 3 or pixels.shape == out.shape:
+            return _bilinear(pixels, out)
+        places = _places(height, out.shape[0]), _places(width, out.shape[1])
+        return bilinear(pixels, out, *places)
 
     return scale

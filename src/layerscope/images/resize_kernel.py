@@ -42,17 +42,12 @@ def _compiled(function: Any) -> Any:
 _colour = _compiled(_colour_lines)
 
 
-def bilinear(
-    pixels: NDArray[np.uint8], size: tuple[int, int], down: Any, across: Any
-) -> NDArray[np.float32]:
-    """Resize uint8 (H, W, 3) to ``size``; ``down`` and ``across`` are the `_Places` per axis."""
-    height, width, channels = pixels.shape
-    lines = np.ascontiguousarray(pixels).reshape(height, width * channels)
+def bilinear(pixels: NDArray[Any], out: NDArray[np.float32], down: Any, across: Any) -> None:
+    """Fill ``out`` (h, w, 3) from uint8 (H, W, 3); ``down``, ``across``: the `_Places` per axis."""
+    lines = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
     lines.flags.writeable = False  # one type, one compilation
-    result = np.empty((size[0], size[1] * channels), np.float32)
     _colour(
         lines,
         *(down.lower, down.upper, down.weight, across.lower, across.upper, across.weight),
-        result,
+        out.reshape(len(out), -1),
     )
-    return result.reshape(*size, channels)
