@@ -66,9 +66,8 @@ def capture(name: str, rounds: int) -> None:
         t / times["all maps, read without a copy"][0]
         for t in times["all maps, read without a copy"][1:]
     ]
-    print(
-        f"{name:14} {'later batches / first steady one':32} {'':9}  x {statistics.median(later):5.2f}"
-    )
+    what = "later batches / first steady one"
+    print(f"{name:14} {what:43}  x {statistics.median(later):5.2f}")
 
 
 def starting() -> None:

@@ -177,7 +177,12 @@ class Scope:
         best = [strongest(row, labels or None) for row in first]
         return show(
             self.model.name,
-            found, [photo(pixels) for pixels in photos], best, most, maps is not None, scale
+            found,
+            [photo(pixels) for pixels in photos],
+            best,
+            most,
+            maps is not None,
+            scale,
         )
 
     def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
@@ -280,7 +285,14 @@ class Scope:
                 inputs = [x[at : at + batch_size] for x in arrays]
                 yield inputs, ids, next((list(x) for x in inputs if x.ndim == 4), [])
             return
-        self._check_array(images)
+        if hasattr(images, "shape") and len(images.shape) == 4:
+            self._fitting([images])  # says what the model takes
+            for at in range(0, len(images), batch_size):
+                part = np.asarray(images[at : at + batch_size])
+                ids = tuple(str(i) for i in range(at, at + len(part)))
+                ready = self._named.apply(part.astype(np.float32)) if self._named else part
+                yield [ready], ids, list(part)
+            return
         source = self.source(images, batch_size)
         given = source.ids is None or hasattr(images, "shape") or isinstance(images, tuple)
         steps = self._named if given else self.preprocessing
@@ -307,11 +319,6 @@ class Scope:
         except ModelError:
             specs = specs_of_arguments(self.model, arrays)
             self.traced = TracedModel(self.model, specs)
-
-    def _check_array(self, images: Images) -> None:
-        """A wrong array is told what the model takes, before anything reads it as images."""
-        if hasattr(images, "shape") and len(images.shape) == 4:
-            self._fitting([images])
 
     def _fitting(self, inputs: Sequence[np.ndarray]) -> TracedModel:
         """The trace for these inputs: a model of its own code may take other sizes."""

@@ -395,7 +395,9 @@ def residual_and_gate():
 def _application(name: str, taps: int, side: int = 64) -> None:
     def build() -> keras.Model:
         shape = (side, side, 3)
-        return getattr(keras.applications, name)(weights=None, input_shape=shape, classes=5)
+        return getattr(keras.applications, name)(
+            weights=None, input_shape=shape, classes=5, classifier_activation=None
+        )
 
     CASES[name] = Case(name, build, taps, ((side, side, 3),))
 

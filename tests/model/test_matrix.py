@@ -14,7 +14,6 @@ from layerscope.model.traced import Edit, TracedModel, view
 from layerscope.model.twin import untrained_twin
 
 HALF = {"mixed_float16"}
-ROUGH = {"ConvNeXtTiny"}  # its grouped convolutions are compiled anew for each graph
 
 
 def call(model, inputs):
@@ -54,7 +53,8 @@ def captured(kind):
 
 
 def close(name, a, b):
-    loose = 2e-2 if name in HALF else 1e-4
+    # Ninety layers add up the rounding of kernels that differ between graphs.
+    loose = 2e-2 if name in HALF else 1e-3 if name in APPLICATIONS else 1e-4
     a, b = np.asarray(a, "float32"), np.asarray(b, "float32")
     assert a.shape == b.shape
     assert np.abs(a - b).max() <= loose * max(1e-3, np.abs(b).max())
@@ -181,11 +181,23 @@ def test_switching_off_a_map_changes_the_output_and_putting_its_own_values_in_do
 
 
 def test_the_untrained_twin_is_another_network_of_the_same_kind(kind: Ready):
+    if kind.case.name in APPLICATIONS and kind.case.name != "MobileNetV2":
+        pytest.skip("weights of the same layers as MobileNetV2; see the slow test")
     twin = untrained_twin(kind.traced, kind.inputs, seed=1)
     assert twin.kept == ()
     again = untrained_twin(kind.traced, kind.inputs, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(twin.weights, again.weights, strict=True))
     for values in outputs(kind.traced, kind.inputs, weights=twin.weights):
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_the_twin_of_a_large_network_keeps_no_weight(name):
+    case = ready(name)
+    twin = untrained_twin(case.traced, case.inputs, seed=1)
+    assert twin.kept == ()
+    for values in outputs(case.traced, case.inputs, weights=twin.weights):
         assert np.isfinite(values).all()
 
 

@@ -84,14 +84,14 @@ def resolve(
     asked = DEFAULT if patterns is None else (patterns,) if isinstance(patterns, str) else patterns
     if not asked:
         raise InputError("At least one layer pattern is needed, and the list is empty.")
-    chosen: set[str] = set()
+    chosen = set[str]()
     for pattern in asked:
         # A default pattern may match nothing (a model without blocks); a given one may not.
         found = _match(pattern, every)
         if not found and patterns is not None:
             raise _unknown(pattern, every, model)
         chosen.update(found)
-    return [tap for tap in every if tap.path in chosen]
+    return [tap for tap in every if tap.path in chosen and tap.tensor]
 
 
 def _match(pattern: str, taps: Sequence[Tap]) -> list[str]:

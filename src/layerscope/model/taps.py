@@ -33,13 +33,15 @@ _ACTIVATIONS = (
     keras.layers.Softmax,
 )
 
+_SEQUENCE = "1-D convolution: its output is a sequence, not an image map"
+_VOLUME = "3-D convolution: its output is a volume, not an image map"
 _OTHER_RANKS = (
-    (keras.layers.Conv1D, "1-D convolution: its output is a sequence, not an image map"),
-    (keras.layers.Conv1DTranspose, "1-D convolution: its output is a sequence, not an image map"),
-    (keras.layers.DepthwiseConv1D, "1-D convolution: its output is a sequence, not an image map"),
-    (keras.layers.SeparableConv1D, "1-D convolution: its output is a sequence, not an image map"),
-    (keras.layers.Conv3D, "3-D convolution: its output is a volume, not an image map"),
-    (keras.layers.Conv3DTranspose, "3-D convolution: its output is a volume, not an image map"),
+    (keras.layers.Conv1D, _SEQUENCE),
+    (keras.layers.Conv1DTranspose, _SEQUENCE),
+    (keras.layers.DepthwiseConv1D, _SEQUENCE),
+    (keras.layers.SeparableConv1D, _SEQUENCE),
+    (keras.layers.Conv3D, _VOLUME),
+    (keras.layers.Conv3DTranspose, _VOLUME),
 )
 
 
@@ -290,7 +292,11 @@ def _layer_taps(wiring: Wiring, walk: _Walk) -> Iterator[Tap]:
 
 def _free_kernels(wiring: Wiring, walk: _Walk) -> Iterator[Tap]:
     """Convolution operations that no known layer owns: custom layers and plain calls."""
-    known = {call.path for call in wiring.trace.calls[1:] if _kind(call.layer)}
+    known = {
+        call.path
+        for call in wiring.trace.calls[1:]
+        if _kind(call.layer) or any(isinstance(call.layer, cls) for cls, _ in _OTHER_RANKS)
+    }
     free: list[tuple[tf.Operation, Call]] = []
     for op in wiring.ops:
         owners = wiring.owners(op) if op.type in operations.KERNELS else []
@@ -302,6 +308,9 @@ def _free_kernels(wiring: Wiring, walk: _Walk) -> Iterator[Tap]:
         single = per_call.count(call.path) == 1 and call.path
         names.append(call.path if single else f"{call.path}/{op.type.lower()}".lstrip("/"))
         path = names[-1] if names.count(names[-1]) == 1 else f"{names[-1]}@{names.count(names[-1])}"
+        if op.inputs[0].op.type == "ExpandDims":
+            yield Tap(path, "other", "", "", call.path, False, _SEQUENCE)
+            continue
         kernel = op.outputs[0].name
         end, bent = walk.end(kernel)
         kind: Kind = operations.KERNELS[op.type]  # type: ignore[assignment]
