@@ -16,6 +16,7 @@ ROWS = (
     ("errors", "vocabulary"),
     ("images",),
     ("model",),
+    ("feed",),
     ("selection",),
     ("document",),
     ("render",),

@@ -2,6 +2,7 @@
 
 import gc
 import resource
+import shutil
 
 import keras
 import numpy as np
@@ -80,6 +81,37 @@ def test_a_stream_gives_read_only_views_or_copies_on_demand(scope):
     np.testing.assert_allclose(np.concatenate(kept), whole, rtol=1e-4, atol=1e-6)
     for maps in scope.stream(images(), "block1_conv", copy=True):
         assert maps["block1_conv"].flags.writeable
+
+
+def test_a_damaged_file_is_listed_and_the_rest_goes_on(photos, tmp_path):
+    folder = tmp_path / "some"
+    shutil.copytree(photos, folder)
+    (folder / "d.jpg").write_text("no image at all")
+    (folder / "e.png").write_bytes(b"")
+    scope = Scope(small(), preprocess="0..1")
+    maps = scope.maps(folder, batch_size=2)
+    assert maps.ids == ("a.jpg", "b.png", "c.png")
+    assert [item.file for item in maps.skipped] == ["d.jpg", "e.png"]
+    assert list(scope.stream(folder, batch_size=1))[-1].skipped == maps.skipped
+    assert "d.jpg was skipped" in str(scope.show(folder, "block1_conv").document)
+
+
+def test_a_call_with_two_arguments_takes_a_list_of_arrays():
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__(name="two")
+            self.conv, self.pool = L.Conv2D(4, 3, name="conv"), L.GlobalAveragePooling2D()
+
+        def call(self, image, scale):
+            return self.pool(self.conv(image)) * scale
+
+    model = Two()
+    model(images(1), np.ones((1, 1), np.float32))
+    scope = Scope(model)
+    with pytest.raises(ModelError, match="whose call takes image, scale: pass images as a list"):
+        scope.maps(images(2))
+    batch = [images(2), np.ones((2, 1), np.float32)]
+    np.testing.assert_allclose(scope.maps(batch).predictions, model(*batch), rtol=1e-4, atol=1e-6)
 
 
 def test_files_are_resized_and_preprocessed_and_arrays_are_not(photos):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from layerscope.document.colour import ScaleKind, photo
 from layerscope.errors import InputError, ModelError
+from layerscope.feed import Batch, Collected, from_array, from_inputs, from_source
 from layerscope.images import Preprocessing, Source, class_names, preprocessing, read
 from layerscope.model.effective import effective_receptive_field
 from layerscope.model.load import check_model, load
@@ -23,7 +24,7 @@ from layerscope.model.trace import input_specs, specs_of_arguments
 from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import Twin, untrained_twin
 from layerscope.show import MOST_SHOWN, Shown, show, strongest
-from layerscope.vocabulary import Floats, Layer, Maps
+from layerscope.vocabulary import Layer, Maps
 
 Images = Any
 """A path, a list of paths, an array (N, H, W, C), a ``tf.data.Dataset``, or a list of arrays with
@@ -108,8 +109,8 @@ class Scope:
         Raises:
             InputError: images or patterns that do not fit, or more maps than memory holds.
         """
-        collected = _Collected()
-        for maps in self._batches(images, layers, batch_size, collected.expect, None):
+        collected = Collected()
+        for maps in self._batches(images, layers, batch_size, collected):
             collected.add(maps)
         return collected.result()
 
@@ -132,10 +133,10 @@ class Scope:
         Yields:
             The maps of one batch.
         """
-        for maps in self._batches(images, layers, batch_size, None, None):
+        for maps in self._batches(images, layers, batch_size):
             if copy:
-                arrays = {name: array.copy() for name, array in maps.arrays.items()}
-                yield Maps(arrays, maps.ids, maps.predictions, maps.layers)
+                arrays = {name: array.copy() for name, array in maps.items()}
+                yield replace(maps, arrays=arrays)
             else:
                 yield maps
 
@@ -164,9 +165,8 @@ class Scope:
         most = None if maps == "all" else MOST_SHOWN if maps is None else maps
         if most is not None and most < 1:
             raise InputError(f"At least one map of a layer is shown, and {most} was asked for.")
-        photos: list[Any] = []
-        collected = _Collected()
-        for part in self._batches(images, layers, batch_size, collected.expect, photos):
+        collected = Collected()
+        for part in self._batches(images, layers, batch_size, collected):
             collected.add(part)
         found = collected.result()
         named = (
@@ -178,7 +178,7 @@ class Scope:
         return show(
             self.model.name,
             found,
-            [photo(pixels) for pixels in photos],
+            [photo(pixels) for pixels in collected.photos],
             best,
             most,
             maps is not None,
@@ -198,14 +198,14 @@ class Scope:
         key = f"{layer} {'noise' if images is None else 'images'}"
         if key not in self._effective:
             (tap,) = self._one(layer)
-            inputs = self._noise() if images is None else next(self._arrays(images, 16))[0]
+            inputs = self._noise() if images is None else next(self._feed(images, 16)).inputs
             self._effective[key] = effective_receptive_field(self.traced, tap.tensor, inputs)
         return self._effective[key]
 
     def twin(self, images: Images, seed: int | None = None) -> Twin:
         """An untrained twin, its BatchNorm statistics fitted to up to 32 of the images."""
-        inputs, *_ = next(self._arrays(images, 32))
-        return untrained_twin(self.traced, inputs, self.seed if seed is None else seed)
+        batch = next(self._feed(images, 32))
+        return untrained_twin(self.traced, batch.inputs, self.seed if seed is None else seed)
 
     def source(self, images: Images, batch_size: int = _MOST_IMAGES) -> Source:
         """Open images for this model, without preprocessing."""
@@ -268,37 +268,16 @@ class Scope:
             for spec in self.traced.trace.specs
         ]
 
-    def _arrays(
-        self, images: Images, batch_size: int
-    ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...], Sequence[np.ndarray]]]:
-        """Batches as one array per model input, ready for the model, with ids and raw images."""
+    def _feed(self, images: Images, batch_size: int) -> Iterator[Batch]:
+        """Batches ready for the model, from whatever holds the images."""
         if self._is_input_list(images):
-            arrays = [np.asarray(x) for x in (images if isinstance(images, list) else [images])]
-            count = len(arrays[0])
-            if any(len(x) != count for x in arrays):
-                raise InputError(
-                    "All inputs need the same number of images, and "
-                    f"{[len(x) for x in arrays]} were given."
-                )
-            for at in range(0, count, batch_size):
-                ids = tuple(str(i) for i in range(at, min(at + batch_size, count)))
-                inputs = [x[at : at + batch_size] for x in arrays]
-                yield inputs, ids, next((list(x) for x in inputs if x.ndim == 4), [])
-            return
+            return from_inputs(images if isinstance(images, list) else [images], batch_size)
         if hasattr(images, "shape") and len(images.shape) == 4:
             self._fitting([images])  # says what the model takes
-            for at in range(0, len(images), batch_size):
-                part = np.asarray(images[at : at + batch_size])
-                ids = tuple(str(i) for i in range(at, at + len(part)))
-                ready = self._named.apply(part.astype(np.float32)) if self._named else part
-                yield [ready], ids, list(part)
-            return
+            return from_array(images, batch_size, self._named)
         source = self.source(images, batch_size)
         given = source.ids is None or hasattr(images, "shape") or isinstance(images, tuple)
-        steps = self._named if given else self.preprocessing
-        for batch in source:
-            ready = batch.pixels if steps is None else steps.apply(batch.pixels)
-            yield [ready], batch.ids, list(batch.pixels)
+        return from_source(source, self._named if given else self.preprocessing)
 
     def _is_input_list(self, images: Images) -> bool:
         """Whether the images are arrays, one per input, of any rank: used exactly as given."""
@@ -343,33 +322,45 @@ class Scope:
         images: Images,
         layers: str | Sequence[str] | None,
         batch_size: int | None,
-        expect: Any,
-        photos: list[Any] | None,
+        collected: Collected | None = None,
     ) -> Iterator[Maps]:
-        """The maps of one batch after the other; ``photos`` gathers the images as they came."""
+        """The maps of one batch after the other, as views."""
         if batch_size is not None and batch_size < 1:
             raise InputError(f"A batch holds at least one image, and batch_size={batch_size}.")
+        self._is_input_list(images)  # may be what tells the model's inputs
         taps = self.traced.resolve(layers)
-        rows = self.traced.rows_of(taps)
         size = batch_size or self._batch_size(taps)
-        if expect is not None:
-            expect(_count(images, self), sum(self._bytes(tap) for tap in taps))
-        for inputs, ids, pixels in self._arrays(images, size):
-            if photos is not None:
-                photos.extend(pixels)
-            traced = self._fitting(inputs)
-            if traced is not self.traced:
-                taps = traced.resolve(layers)
-                rows = traced.rows_of(taps)
-            results = traced.run(inputs, [*traced.outputs.values(), *[tap.tensor for tap in taps]])
-            arrays = [view(tensor) for tensor in results]
-            outputs = dict(zip(traced.outputs, arrays, strict=False))
-            yield Maps(
-                {tap.path: a for tap, a in zip(taps, arrays[len(outputs) :], strict=True)},
-                ids,
-                outputs if len(outputs) > 1 else next(iter(outputs.values())),
-                rows,
-            )
+        if collected is not None:
+            collected.expect(self._count(images), sum(self._bytes(tap) for tap in taps))
+        for batch in self._feed(images, size):
+            if collected is not None:
+                collected.photos.extend(batch.pixels)
+            yield self._run(batch, layers)
+
+    def _run(self, batch: Batch, layers: str | Sequence[str] | None) -> Maps:
+        traced = self._fitting(batch.inputs)
+        taps = traced.resolve(layers)
+        wanted = [*traced.outputs.values(), *[tap.tensor for tap in taps]]
+        arrays = [view(tensor) for tensor in traced.run(batch.inputs, wanted)]
+        outputs = dict(zip(traced.outputs, arrays, strict=False))
+        return Maps(
+            {tap.path: a for tap, a in zip(taps, arrays[len(outputs) :], strict=True)},
+            batch.ids,
+            outputs if len(outputs) > 1 else next(iter(outputs.values())),
+            traced.rows_of(taps),
+            batch.skipped,
+        )
+
+    def _count(self, images: Images) -> int | None:
+        """Number of images where it can be known without reading them."""
+        if self._is_input_list(images):
+            return len(images[0]) if isinstance(images, list) else len(images)
+        if hasattr(images, "shape"):
+            return len(images) if len(images.shape) == 4 else None
+        files = images if isinstance(images, list) else [images]
+        if files and all(isinstance(x, str | os.PathLike) for x in files):
+            return self.source(images).length
+        return None
 
     def _bytes(self, tap: Tap) -> int:
         """Bytes of one image's maps at a tap; a free side counts as 224."""
@@ -379,83 +370,6 @@ class Scope:
     def _batch_size(self, taps: Sequence[Tap]) -> int:
         each = sum(self._bytes(tap) for tap in taps)
         return max(1, min(_MOST_IMAGES, _BATCH_BYTES // max(1, each)))
-
-
-class _Collected:
-    """Gathers batches into arrays that the caller owns, allocated once."""
-
-    def __init__(self) -> None:
-        self.parts: list[Maps] = []
-        self.filled = 0
-        self.total: int | None = None
-        self.arrays: dict[str, Floats] = {}
-
-    def expect(self, total: int | None, bytes_each: int) -> None:
-        """Refuse what memory cannot hold, before any work is done."""
-        self.total = total
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if total and total * bytes_each > memory / 2:
-            raise InputError(
-                f"The maps must fit into half of the memory ({memory / 2**31:.0f} GiB), and those "
-                f"of {total} images need {total * bytes_each / 2**30:.0f} GiB: name fewer layers, "
-                "or read them batch by batch with stream()."
-            )
-
-    def add(self, maps: Maps) -> None:
-        """Copy one batch to its place."""
-        count = len(maps.ids)
-        for name, array in maps.items():
-            if name not in self.arrays:
-                self.arrays[name] = np.empty((self.total or count, *array.shape[1:]), np.float32)
-            self._place(name, array)
-        self.filled += count
-        self.parts.append(Maps({}, maps.ids, _owned(maps.predictions), maps.layers))
-
-    def _place(self, name: str, array: Floats) -> None:
-        have = self.arrays[name]
-        if have.shape[1:] != array.shape[1:]:
-            raise InputError(
-                f"The maps of several images need one size, and '{name}' has "
-                f"{have.shape[1:3]} and {array.shape[1:3]}: pass images of one size, or stream()."
-            )
-        end = self.filled + len(array)
-        if end > len(have):
-            grown = np.empty((max(end, 2 * len(have)), *have.shape[1:]), np.float32)
-            grown[: self.filled] = have[: self.filled]
-            self.arrays[name] = have = grown
-        have[self.filled : end] = array
-
-    def result(self) -> Maps:
-        """Everything that was added, as one."""
-        first = self.parts[0]
-        ids = tuple(name for part in self.parts for name in part.ids)
-        arrays = {name: array[: self.filled] for name, array in self.arrays.items()}
-        return Maps(arrays, ids, _joined([part.predictions for part in self.parts]), first.layers)
-
-
-def _owned(predictions: Any) -> Any:
-    if isinstance(predictions, dict):
-        return {name: array.copy() for name, array in predictions.items()}
-    return predictions.copy()
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    if isinstance(parts[0], dict):
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return np.concatenate(parts)
-
-
-def _count(images: Images, scope: Scope) -> int | None:
-    """Number of images where it can be known without reading them."""
-    if isinstance(images, list) and images and hasattr(images[0], "shape"):
-        return len(images[0])
-    if hasattr(images, "shape"):
-        return len(images) if len(images.shape) != 3 else None
-    if isinstance(images, str | Path) or (
-        isinstance(images, list) and all(isinstance(x, str | Path) for x in images)
-    ):
-        return scope.source(images).length
-    return None
 
 
 def _imagenet() -> Sequence[str]:

@@ -18,7 +18,7 @@ from layerscope.render.html import write_html
 from layerscope.render.notebook import DocumentDisplay, PartDisplay
 from layerscope.render.png import write_png
 from layerscope.selection import select
-from layerscope.vocabulary import Floats, Maps
+from layerscope.vocabulary import Floats, Maps, Skipped
 
 MOST_SHOWN = 16
 
@@ -32,12 +32,14 @@ class Shown:
         overviews: one per image: a row per layer.
         grids: one per layer, all images side by side.
         not_drawn: (layer, reason) of the layers that have no picture.
+        skipped: files that could not be used.
     """
 
     model: str
     overviews: tuple[Overview, ...]
     grids: tuple[MapGrid, ...]
     not_drawn: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the pictures.
@@ -78,6 +80,7 @@ class Shown:
         """Everything as one document, for a page or a terminal."""
         title = f"{self.model}: {', '.join(part.name for part in self.overviews)}"
         notes = [Note(f"{path} is not drawn: {reason}.") for path, reason in self.not_drawn]
+        notes += [Note(f"{s.file} was skipped: {s.reason}.", "warn") for s in self.skipped]
         return document(title, self.overviews, self.grids, notes)
 
     def _repr_html_(self) -> str:
@@ -126,7 +129,7 @@ def show(
     for i, (photo, name) in enumerate(zip(photos, names, strict=True)):
         rows = grids if len(photos) == 1 else [_of_image(part, i) for part in grids]
         sheets.append(overview(photo, name, rows, predictions[i]))
-    return Shown(model, tuple(sheets), grids, hidden)
+    return Shown(model, tuple(sheets), grids, hidden, maps.skipped)
 
 
 def _of_image(part: MapGrid, at: int) -> MapGrid:

@@ -105,12 +105,15 @@ class Maps(Mapping[str, Floats]):
         ids: one stable name per image.
         predictions: the model's output, float32 (N, ...); for several outputs a dict by name.
         layers: the rows that describe each map, by path.
+        skipped: files that were asked for and could not be used, with the reasons; of a stream,
+            up to this batch, and complete with the last.
     """
 
     arrays: Mapping[str, Floats]
     ids: tuple[str, ...]
     predictions: Floats | dict[str, Floats]
     layers: Mapping[str, Layer] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
 
     def __getitem__(self, path: str) -> Floats:
         return self.arrays[path]

@@ -34,7 +34,8 @@ def ready(name: str) -> Ready:
     if name in APPLICATIONS:
         _keep_in_range(model)
     sizes = [(case.batch, *shape) for shape in case.inputs]
-    inputs = [random.uniform(0.1, 1, size).astype("float32") for size in sizes]
+    brightest = 255 if name in APPLICATIONS else 1
+    inputs = [random.uniform(0, brightest, size).astype("float32") for size in sizes]
     several = name == "call_with_two_arguments"
     specs = specs_of_arguments(model, inputs) if several else None
     return Ready(case, model, TracedModel(model, specs), inputs)
@@ -45,7 +46,7 @@ def _keep_in_range(model: keras.Model) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    model(np.random.default_rng(4).uniform(0, 1, (8, *model.input_shape[1:])), training=True)
+    model(np.random.default_rng(4).uniform(0, 255, (16, *model.input_shape[1:])), training=True)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -100,10 +100,13 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fail(text: str, code: int) -> typer.Exit:
-    # Names of files, layers and classes are hostile text: no control character reaches a terminal.
-    shown = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    typer.echo(f"layerscope: {shown}", err=True)
+    typer.echo(_printable(f"layerscope: {text}"), err=True)
     return typer.Exit(code)
+
+
+def _printable(text: str) -> str:
+    """One line without control characters: names of files and layers are hostile text."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def _start() -> None:
@@ -204,8 +207,10 @@ def show(
         )
         say("Drawing ...")
         files = shown.save(output)
+    for item in shown.skipped if not quiet else ():
+        typer.echo(_printable(f"layerscope: skipped {item.file}: {item.reason}"), err=True)
     for path, reason in shown.not_drawn if not quiet else ():
-        typer.echo(f"layerscope: not drawn: {path} ({reason})", err=True)
+        typer.echo(_printable(f"layerscope: not drawn: {path} ({reason})"), err=True)
     typer.echo(str(output if len(files) > 1 else files[0]))
 
 
