@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from layerscope.errors import InputError
+from layerscope.images import decode as decode_module
 from layerscope.images.decode import MAX_PIXELS, UnreadableImage, decode
 
 LIMIT = MAX_PIXELS // 10**6
@@ -72,14 +73,45 @@ def test_pixels_equal_those_of_the_keras_loader(tmp_path, name, image, options):
     assert pixels.dtype == np.uint8
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 90},
+        {"quality": 60, "progressive": True},
+        {"quality": 75, "subsampling": "4:4:4"},
+        {"quality": 75, "subsampling": "4:2:2"},
+        {"keep_rgb": True},
+    ],
+)
+def test_jpeg_equals_the_keras_loader_bit_by_bit(tmp_path, mode, channels, options):
+    pytest.importorskip("simplejpeg")
+    SMOOTH.convert(mode).save(tmp_path / "photo.jpg", **options)
+
+    pixels = decode(tmp_path / "photo.jpg", channels=channels).pixels
+
+    np.testing.assert_array_equal(pixels, keras_pixels(tmp_path / "photo.jpg", channels))
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_jpeg_differs_from_the_keras_loader_only_by_its_faster_transform(tmp_path, mode):
+def test_jpeg_by_pillow_differs_only_by_the_transform(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(decode_module, "simplejpeg", None)
     SMOOTH.convert(mode).save(tmp_path / "photo.jpg", quality=90)
 
     difference = decode(tmp_path / "photo.jpg").pixels - keras_pixels(tmp_path / "photo.jpg") * 1.0
 
     assert np.abs(difference).max() <= 10
     assert np.abs(difference).mean() < 1
+
+
+def test_jpeg_with_oddities_that_only_pillow_forgives_is_read(tmp_path):
+    SMOOTH.save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    scan = whole.index(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(whole[:scan] + b"\0\0\0\0" + whole[scan:])
+
+    assert decode(tmp_path / "a.jpg").pixels.shape == (48, 64, 3)
 
 
 def test_sixteen_bit_colour_equals_the_keras_loader(tmp_path):
@@ -132,28 +164,30 @@ def test_one_channel_is_the_luminance_that_the_keras_loader_gives(tmp_path, imag
     assert np.abs(grey - keras_pixels(tmp_path / "a.png", channels=1) * 1.0).max() <= 1
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 @pytest.mark.parametrize(
-    ("orientation", "shown"),
+    ("orientation", "turn"),
     [
-        (1, COLOURS),
-        (2, COLOURS[:, ::-1]),
-        (3, COLOURS[::-1, ::-1]),
-        (4, COLOURS[::-1]),
-        (5, COLOURS.swapaxes(0, 1)),
-        (6, np.rot90(COLOURS, -1)),
-        (7, COLOURS[::-1, ::-1].swapaxes(0, 1)),
-        (8, np.rot90(COLOURS, 1)),
-        (99, COLOURS),
+        (1, lambda stored: stored),
+        (2, np.fliplr),
+        (3, lambda stored: np.rot90(stored, 2)),
+        (4, np.flipud),
+        (5, lambda stored: stored.swapaxes(0, 1)),
+        (6, lambda stored: np.rot90(stored, -1)),
+        (7, lambda stored: np.rot90(stored, 2).swapaxes(0, 1)),
+        (8, np.rot90),
+        (99, lambda stored: stored),
     ],
 )
-def test_exif_orientation_is_applied_and_noted(tmp_path, orientation, shown):
+def test_exif_orientation_is_applied_and_noted(tmp_path, suffix, orientation, turn):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    RGB.save(tmp_path / "turned.png", exif=exif)
+    RGB.save(tmp_path / f"turned.{suffix}", exif=exif)
+    RGB.save(tmp_path / f"plain.{suffix}")
 
-    decoded = decode(tmp_path / "turned.png")
+    decoded = decode(tmp_path / f"turned.{suffix}")
 
-    np.testing.assert_array_equal(decoded.pixels, shown)
+    np.testing.assert_array_equal(decoded.pixels, turn(decode(tmp_path / f"plain.{suffix}").pixels))
     assert ("orientation" in decoded.note) == (2 <= orientation <= 8)
 
 

@@ -91,6 +91,28 @@ def test_views_that_are_not_contiguous_are_read_in_their_own_order():
     )
 
 
+@pytest.mark.parametrize("how", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((50, 70), (20, 30)), ((5, 7), (33, 9)), ((4, 4), (4, 4))]
+)
+def test_compiled_code_gives_the_same_bits(how, shape, size):
+    pytest.importorskip("numba")
+    pixels = image(shape)
+    out = np.full((*size, 3), -1, np.float32)
+
+    result = resize(pixels[:, ::-1], size, how, out=out, compiled=True)
+
+    assert result is out
+    np.testing.assert_array_equal(out, resize(pixels[:, ::-1], size, how))
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (3, np.float32), (4, np.uint8)])
+def test_compiled_code_leaves_what_it_does_not_cover_to_numpy(channels, dtype):
+    pixels = image((50, 70), channels, dtype)
+
+    np.testing.assert_array_equal(resize(pixels, (20, 30), compiled=True), resize(pixels, (20, 30)))
+
+
 def test_unknown_ways_and_empty_sizes_are_refused():
     with pytest.raises(InputError, match="stretch, crop, letterbox; got 'zoom'"):
         resize(image((5, 5)), (3, 3), "zoom")

@@ -91,7 +91,10 @@ class Archive:
     labels: Array | None
 
 
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    *(OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def open_archive(path: Path) -> Archive:
@@ -101,11 +104,11 @@ def open_archive(path: Path) -> Archive:
         InputError: it is no ``.npz``, has no ``x``, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.files)
-            labels = archive["y"] if "y" in names else None
-        shape, _, dtype = _header_of_x(path) if "x" in names else ((), False, None)
-    except (*_DAMAGE, AttributeError) as error:
+        with zipfile.ZipFile(path) as members:
+            names = [name.removesuffix(".npy") for name in members.namelist()]
+            labels = _whole(members, "y") if "y" in names else None
+            shape, _, dtype = _header_of_x(members) if "x" in names else ((), False, None)
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
     if "x" not in names:
         raise InputError(
@@ -124,24 +127,31 @@ def archive_rows(archive: Archive, batch_size: int) -> Iterator[Array]:
     loaded whole.
     """
     try:
-        shape, by_columns, dtype = _header_of_x(archive.path)
-        if by_columns or len(shape) < 3 or shape[0] != archive.shape[0]:
-            with np.load(archive.path, allow_pickle=False) as whole:
-                yield as_images(whole["x"])
-            return
-        with zipfile.ZipFile(archive.path) as members, members.open("x.npy") as data:
-            _read_header(data)
+        with zipfile.ZipFile(archive.path) as members:
+            shape, by_columns, dtype = _header_of_x(members)
+            if by_columns or len(shape) < 3 or shape[0] != archive.shape[0]:
+                whole = as_images(_whole(members, "x"))
+                yield from (whole[at : at + batch_size] for at in range(0, len(whole), batch_size))
+                return
             row = math.prod(shape[1:]) * dtype.itemsize
-            for start in range(0, shape[0], batch_size):
-                count = min(batch_size, shape[0] - start)
-                block = np.frombuffer(data.read(count * row), dtype)
-                yield block.reshape(count, *archive.shape[1:])
+            with members.open("x.npy") as data:
+                _read_header(data)
+                for start in range(0, shape[0], batch_size):
+                    count = min(batch_size, shape[0] - start)
+                    block = np.frombuffer(data.read(count * row), dtype)
+                    yield block.reshape(count, *archive.shape[1:])
     except _DAMAGE as error:
         raise _damaged(archive.path, error) from error
 
 
-def _header_of_x(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    with zipfile.ZipFile(path) as members, members.open("x.npy") as data:
+def _whole(members: zipfile.ZipFile, name: str) -> Array:
+    with members.open(f"{name}.npy") as data:
+        array: Array = npy.read_array(data, allow_pickle=False)
+        return array
+
+
+def _header_of_x(members: zipfile.ZipFile) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    with members.open("x.npy") as data:
         return _read_header(data)
 
 

@@ -76,11 +76,7 @@ def _skip(files: Iterable[Listed], reason: str) -> tuple[Skipped, ...]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    # Plain order, not natural: Keras gives class 10 the position before class 2, and so must we.
-    return sorted(
-        (path for path in _entries(folder) if path.is_dir()),
-        key=lambda path: os.fsencode(path.name),
-    )
+    return sorted((path for path in _entries(folder) if path.is_dir()), key=_natural)
 
 
 def _images_in(folder: Path) -> Iterator[Path]:

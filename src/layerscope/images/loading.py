@@ -18,7 +18,7 @@ import numpy as np
 
 from layerscope.images.decode import Channels, Decoded, UnreadableImage, decode
 from layerscope.images.resize import resize
-from layerscope.vocabulary import Floats
+from layerscope.vocabulary import Floats, Skipped
 
 MANY = 1000
 """Files from which on compiled code is worth loading."""
@@ -26,7 +26,7 @@ MANY = 1000
 HANDFUL = 8
 """Files that a thread takes at a time."""
 
-Outcome = str | UnreadableImage
+Outcome = str | Skipped
 """A note, mostly empty, or why there are no pixels."""
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def load_batches(
 
     Yields:
         For each ``batch_size`` files in turn float32 (n, *size, channels) and the outcome per
-        file; where that is an error, the pixels mean nothing.
+        file; where that is `Skipped`, the pixels mean nothing.
     """
     compiled = len(paths) >= MANY or "numba" in sys.modules
 
@@ -69,16 +69,17 @@ def load_batches(
         yield batches.popleft(), outcomes
 
 
-def load_each(paths: Sequence[Path], channels: Channels) -> Iterator[Decoded | UnreadableImage]:
+def load_each(paths: Sequence[Path], channels: Channels) -> Iterator[Decoded | Skipped]:
     """Load files at their own sizes; photos are large, so only a few wait in memory."""
     return _ahead(lambda path: _decoded(path, channels), paths, 0)
 
 
-def _decoded(path: Path, channels: Channels) -> Decoded | UnreadableImage:
+def _decoded(path: Path, channels: Channels) -> Decoded | Skipped:
     try:
         return decode(path, channels)
     except UnreadableImage as error:
-        return error
+        # Not the error itself: its traceback holds on to the image that could not be finished.
+        return Skipped(str(path), error.reason)
 
 
 def _ahead(work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:

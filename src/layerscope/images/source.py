@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from layerscope.errors import InputError, MissingFileError
 from layerscope.images import arrays, listing
-from layerscope.images.decode import Decoded, UnreadableImage
+from layerscope.images.decode import Decoded
 from layerscope.images.labels import Labels, label_groups, label_values
 from layerscope.images.listing import Listed
 from layerscope.images.loading import Outcome, load_batches, load_each
@@ -157,11 +157,13 @@ def read(
     wanted = _Wanted(size, channels, batch_size, how, outputs, classes)
     if isinstance(images, str | os.PathLike):
         return _read_path(Path(images), wanted)
-    if isinstance(images, list) and all(isinstance(path, str | os.PathLike) for path in images):
+    if isinstance(images, list | tuple) and all(
+        isinstance(path, str | os.PathLike) for path in images
+    ):
         return _read_files(listing.list_paths(images), wanted)
     if isinstance(images, np.ndarray) or (hasattr(images, "numpy") and hasattr(images, "shape")):
         return _read_array(arrays.as_array(images), None, wanted)
-    if isinstance(images, tuple) and len(images) == 2 and not isinstance(images[0], str | Path):
+    if isinstance(images, tuple) and len(images) == 2:
         return _read_array(arrays.as_array(images[0]), images[1], wanted)
     if isinstance(images, Iterable) and not isinstance(images, list | tuple | dict | bytes):
         return _read_stream(images, wanted)
@@ -172,11 +174,13 @@ def read(
 
 
 def _read_path(path: Path, wanted: _Wanted) -> Source:
-    if not path.exists():
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:  # a name may be too long, or hold a null character
         raise MissingFileError(
-            f"Images are a file, a folder, a CSV or an .npz; {str(path)!r} does not exist. Check "
-            "the path."
-        )
+            f"Images are a file, a folder, a CSV or an .npz; {str(path)!r} cannot be found "
+            f"({getattr(error, 'strerror', None) or error}). Check the path."
+        ) from error
     if path.is_dir():
         return _read_files(listing.list_folder(path), wanted)
     if path.suffix.lower() == ".csv":
@@ -257,7 +261,7 @@ def _own_size_batches(
 
 def _kept(file: Listed, outcome: Outcome, source: Source) -> bool:
     """Write down what happened to a file; False where it was skipped."""
-    if isinstance(outcome, UnreadableImage):
+    if isinstance(outcome, Skipped):
         source.skipped.append(Skipped(file.id, outcome.reason))
         return False
     if outcome:
@@ -335,6 +339,11 @@ def _stream_rows(
     at = 0
     for images, y in arrays.stream(batches):
         _check_fit(images.shape, wanted)
+        if y is not None and wanted.classes is None and arrays.as_array(y).dtype.kind in "USO":
+            y = None  # one batch does not tell which place a name has among all
+            source.label_mismatch = (
+                "The labels are names, and no class names in output order are given."
+            )
         labels = label_values(y, len(images), wanted.outputs, wanted.classes, groups)
         source.label_mismatch = source.label_mismatch or labels.mismatch
         source.class_names = source.class_names or labels.names
