@@ -66,6 +66,26 @@ def test_maps_are_float32_arrays_that_the_caller_owns(scope):
     np.testing.assert_allclose(maps.predictions, scope.model(images() / 255), rtol=1e-5)
 
 
+def test_writing_into_maps_changes_nothing_else():
+    i = keras.Input((8, 8, 3))
+    x = L.Activation("linear", name="same")(L.Identity(name="handed_on")(i))
+    x = L.Conv2D(4, 3, name="conv", activation="relu")(x)
+    x = L.Activation("linear", name="again")(x)
+    scope = Scope(keras.Model(i, L.GlobalAveragePooling2D()(x)))
+    given = images(2, 8)
+    kept = given.copy()
+    first, second = scope.maps(given, "all"), scope.maps(given, "all")
+    for path, array in first.items():
+        others = {name: a.copy() for name, a in first.items() if name != path}
+        array[:] = -7
+        for name, values in others.items():
+            np.testing.assert_array_equal(first[name], values, err_msg=f"{path} and {name}")
+    np.testing.assert_array_equal(given, kept)
+    third = scope.maps(given, "all")
+    for path in second:
+        np.testing.assert_array_equal(second[path], third[path])
+
+
 def test_batches_do_not_change_the_maps(scope):
     whole, parts = scope.maps(images(5)), scope.maps(images(5), batch_size=2)
     assert whole.ids == parts.ids

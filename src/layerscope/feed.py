@@ -1,7 +1,9 @@
 """Batches on their way into a model, and maps on their way out: both one batch at a time."""
 
+import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +77,7 @@ class Collected:
 
     def __init__(self) -> None:
         self.photos: list[Array] = []
+        self.inputs: list[Array] = []
         self._parts: list[Maps] = []
         self._filled = 0
         self._total: int | None = None
@@ -96,15 +99,23 @@ class Collected:
             )
 
     def add(self, maps: Maps) -> None:
-        """Copy one batch to its place."""
+        """Take one batch: over without a copy if it is the only one, else copied to its place."""
+        owned = _each(maps.predictions, np.copy)
+        self._parts.append(Maps({}, maps.ids, owned, maps.layers, maps.skipped))
+        if self._filled == 0 and self._total == len(maps.ids):
+            self._arrays = taken_over(maps.arrays, self.inputs)
+        else:
+            self._copy(maps)
+        self._filled += len(maps.ids)
+
+    def _copy(self, maps: Maps) -> None:
         for name, array in maps.items():
             if name not in self._arrays:
                 rows = max(self._total or 0, len(array))
                 self._arrays[name] = np.empty((rows, *array.shape[1:]), np.float32)
-            self._place(name, array)
-        self._filled += len(maps.ids)
-        owned = _each(maps.predictions, np.copy)
-        self._parts.append(Maps({}, maps.ids, owned, maps.layers, maps.skipped))
+        # One core cannot fill fresh memory as fast as it comes.
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            list(pool.map(self._place, maps.keys(), maps.values()))
 
     def _place(self, name: str, array: Floats) -> None:
         have = self._arrays[name]
@@ -133,6 +144,30 @@ class Collected:
         else:
             outputs = np.concatenate([part.predictions for part in self._parts])
         return Maps(arrays, ids, outputs, first.layers, last.skipped)
+
+
+def taken_over(views: Mapping[str, Floats], inputs: Sequence[Array] = ()) -> dict[str, Floats]:
+    """Make read-only views of fresh results writable, without a copy.
+
+    The memory belongs to results that nothing else refers to; each array keeps its own alive. Where
+    two views share memory, or one is an input handed on, it is copied.
+
+    Args:
+        views: contiguous float32 arrays over the memory of results of one pass.
+        inputs: the arrays that went into that pass.
+    """
+    seen = {x.ctypes.data for x in inputs}
+    owned: dict[str, Floats] = {}
+    for name, array in views.items():
+        address = array.ctypes.data
+        if address in seen or array.size == 0:
+            owned[name] = array.copy()
+            continue
+        seen.add(address)
+        memory = (ctypes.c_float * array.size).from_address(address)
+        memory.keeps = array  # type: ignore[attr-defined]
+        owned[name] = np.ctypeslib.as_array(memory).reshape(array.shape)
+    return owned
 
 
 def _each(predictions: Any, change: Callable[[Floats], Floats]) -> Any:

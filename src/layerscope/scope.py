@@ -335,6 +335,7 @@ class Scope:
         for batch in self._feed(images, size):
             if collected is not None:
                 collected.photos.extend(batch.pixels)
+                collected.inputs = batch.inputs
             yield self._run(batch, layers)
 
     def _run(self, batch: Batch, layers: str | Sequence[str] | None) -> Maps:

@@ -381,7 +381,8 @@ def other_outputs(wiring: Wiring, taps: Iterable[Tap]) -> list[Tap]:
     found = []
     for call in wiring.trace.calls[1:]:
         maps = [name for name in call.outputs if operations.is_map(wiring.tensors[name])]
-        if len(maps) != 1:
+        # A layer that hands its input through (dropout) made nothing.
+        if len(maps) != 1 or not call.owns(wiring.position[wiring.tensors[maps[0]].op.name]):
             continue
         tap = named.get(call.path)
         if tap is None:
