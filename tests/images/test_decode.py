@@ -217,13 +217,16 @@ def test_damaged_exif_data_does_not_lose_the_image(tmp_path):
         ("a.mpo", {"save_all": True, "append_images": [RGB.rotate(90)]}, ""),
     ],
 )
-def test_only_an_animation_says_that_its_first_frame_was_taken(tmp_path, name, options, note):
+def test_only_an_animation_says_that_its_first_frame_was_taken(
+    tmp_path, monkeypatch, name, options, note
+):
     RGB.save(tmp_path / name, **options)
 
-    decoded = decode(tmp_path / name)
-
-    assert decoded.note.startswith(note) if note else decoded.note == ""
-    assert decoded.pixels.shape == (30, 41, 3)
+    for decoder in (decode_module.simplejpeg, None):
+        monkeypatch.setattr(decode_module, "simplejpeg", decoder)
+        decoded = decode(tmp_path / name)
+        assert decoded.note.startswith(note) if note else decoded.note == ""
+        assert decoded.pixels.shape == (30, 41, 3)
 
 
 def test_transparency_is_noted_only_where_something_is_transparent(tmp_path):
@@ -250,6 +253,7 @@ def damaged_files(folder: Path) -> dict[str, str]:
     (folder / "link.jpg").symlink_to(folder / "gone.jpg")
     os.mkfifo(folder / "pipe.png")
     RGB.resize((1, 1)).save(folder / "dot.png")
+    RGB.resize((1, 1)).save(folder / "dot.jpg")
     RGB.save(folder / "vector.eps")
     return {
         "cut.jpg": "damaged",
@@ -261,6 +265,7 @@ def damaged_files(folder: Path) -> dict[str, str]:
         "gone.jpg": "does not exist",
         "pipe.png": "regular file",
         "dot.png": "1x1",
+        "dot.jpg": "1x1",
         "vector.eps": "no supported format",
         "text.jpg/inside.jpg": "not a directory",
         "nul\0.jpg": "null byte",

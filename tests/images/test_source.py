@@ -233,10 +233,14 @@ def test_notes_and_skipped_start_afresh_with_each_pass(tmp_path):
     (tmp_path / "c.png").touch()
     source = read(tmp_path, size=(4, 4))
 
-    for _ in range(2):
-        assert collected(source)[0] == ["a.png", "b.png"]
-        assert source.notes == {"b.png": "transparency ignored"}
-        assert [item.file for item in source.skipped] == ["c.png"]
+    assert collected(source)[0] == ["a.png", "b.png"]
+    assert source.notes == {"b.png": "transparency ignored"}
+    assert [item.file for item in source.skipped] == ["c.png"]
+
+    write(tmp_path / "b.png")
+    write(tmp_path / "c.png")
+    assert collected(source)[0] == ["a.png", "b.png", "c.png"]
+    assert (source.notes, source.skipped) == ({}, [])
 
 
 def test_at_their_own_size_neighbours_of_one_size_share_a_batch(tmp_path):
