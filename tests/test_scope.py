@@ -67,14 +67,19 @@ def test_maps_are_float32_arrays_that_the_caller_owns(scope):
 
 
 def test_writing_into_maps_changes_nothing_else():
+    class Copies(L.Layer):
+        def call(self, x):
+            return tf.identity(x)
+
     i = keras.Input((8, 8, 3))
-    x = L.Activation("linear", name="same")(L.Identity(name="handed_on")(i))
+    x = L.Reshape((8, 8, 3), name="same_input")(Copies(name="input")(i))
     x = L.Conv2D(4, 3, name="conv", activation="relu")(x)
-    x = L.Activation("linear", name="again")(x)
+    x = L.Reshape((6, 6, 4), name="same_map")(L.Identity(name="handed_on")(x))
     scope = Scope(keras.Model(i, L.GlobalAveragePooling2D()(x)))
     given = images(2, 8)
     kept = given.copy()
     first, second = scope.maps(given, "all"), scope.maps(given, "all")
+    assert {"input", "same_input", "conv", "same_map"} <= set(first)
     for path, array in first.items():
         others = {name: a.copy() for name, a in first.items() if name != path}
         array[:] = -7
