@@ -72,12 +72,13 @@ class Source:
         """
         self.skipped.clear()
         self.notes.clear()
-        empty = True
-        for batch in self._batches(self):
-            empty = False
-            yield batch
-        if empty:
+        batches = self._batches(self)
+        first = next(batches, None)
+        if first is None:
             raise InputError(_nothing_left(self.skipped))
+        yield first
+        del first  # here and below: a batch kept longer than its reader needs it is one too many
+        yield from batches
 
 
 def _nothing_left(skipped: Sequence[Skipped]) -> str:
@@ -242,6 +243,7 @@ def _one_size_batches(
                 tuple(files[place].id for place in kept),
                 None if labels is None else labels[kept],
             )
+        del pixels
 
 
 def _own_size_batches(
