@@ -1,9 +1,11 @@
 """From maps to pictures of a network: which grids and overviews, and where they are saved."""
 
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -170,9 +172,11 @@ def _write_folder(shown: Shown, target: Path) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".layerscope-", dir=target.parent))
         try:
-            write_html(shown.document, partial / "index.html")
-            for name, part in pictures:
-                write_png(part, partial / name)
+            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+                page = pool.submit(write_html, shown.document, partial / "index.html")
+                drawn = [pool.submit(write_png, part, partial / name) for name, part in pictures]
+                for task in (page, *drawn):
+                    task.result()
             target.mkdir(exist_ok=True)
             for name in names:
                 (partial / name).replace(target / name)

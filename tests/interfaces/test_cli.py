@@ -190,7 +190,10 @@ def test_the_demo_shows_real_photos_through_a_real_network(tmp_path):
     assert len(lines) >= 6
     assert lines["coffee"].split()[0] == "espresso"
     assert float(lines["coffee"].split()[1].strip(",")) > 0.9
-    assert str(tmp_path / "demo") in done.stdout
+    assert str(tmp_path / "demo" / "index.html") in done.stdout
+    first = (tmp_path / "demo" / "index.html").read_text()
+    for part in ("early in the network", "in the middle of", "late in the network", "top_conv"):
+        assert part in first
     pages = sorted(tmp_path.glob("demo/*/index.html"))
     assert len(pages) == len(lines)
     for page in pages:

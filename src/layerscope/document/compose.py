@@ -14,6 +14,7 @@ from layerscope.document.colour import (
     colourise,
     scale_of,
 )
+from layerscope.document.expectations import EXPECTED, regime
 from layerscope.document.parts import (
     Badge,
     Document,
@@ -134,8 +135,9 @@ def document(
         grids: one per layer, in the order of the network.
         notes: what must be known before looking, such as layers that are not drawn.
     """
+    back = Links((("Overview", "overview"),))
     layers = [
-        Section(part.layer.path, part.anchor, 3, (part, Links((("Overview", "overview"),))))
+        Section(part.layer.path, part.anchor, 3, (*_expected(part.layer), part, back))
         for part in grids
     ]
     return Document(
@@ -146,6 +148,11 @@ def document(
             *layers,
         ),
     )
+
+
+def _expected(layer: Layer) -> tuple[Text, ...]:
+    depth = regime(layer)
+    return () if depth is None else (Text(EXPECTED[depth]),)
 
 
 def whole_layer(maps: Floats, layer: Layer) -> tuple[Picture, ...]:

@@ -4,13 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layerscope import zoo
+from layerscope.document.compose import document
+from layerscope.document.parts import Note
+from layerscope.render.html import write_html
 from layerscope.scope import Scope
 
 PHOTOS = ("chelsea", "coffee", "camera", "rocket", "motorcycle", "astronaut")
+LAYERS = ("block2a_expand_conv", "block4b_expand_conv", "top_conv")
 
 
 def run(output: Path, say: Callable[[str], None], tell: Callable[[str], None]) -> None:
-    """Write an overview and one grid per layer for each photo, and tell the predictions.
+    """Write a page to start with, and for each photo a page, an overview and a grid per layer.
 
     Args:
         output: folder for the pictures; one folder per photo inside.
@@ -26,8 +30,17 @@ def run(output: Path, say: Callable[[str], None], tell: Callable[[str], None]) -
         say(f"Photo {i} of {len(PHOTOS)}: {name} ...")
         shown = scope.show(zoo.photo_path(name))
         shown.save(output / name)
+        if i == 1:
+            first = shown
         best = ", ".join(
             f"{label} {value:.2f}" for label, value in shown.overviews[0].predictions[:3]
         )
         tell(f"{name + ':':12} {best}")
-    tell(f"\n{len(shown.grids)} layers of each photo are in {output}/; open overview.png first.")
+    page = document(
+        "What a network sees: EfficientNet-Lite0 and a photo of a cat",
+        first.overviews,
+        [grid for grid in first.grids if grid.layer.path in LAYERS],
+        [Note(f"All layers of each photo are in folders beside this page: {', '.join(PHOTOS)}.")],
+    )
+    write_html(page, output / "index.html")
+    tell(f"\nOpen {output / 'index.html'}; {len(shown.grids)} layers of each photo lie beside it.")
