@@ -207,6 +207,75 @@ def test_arrays_that_do_not_fit_are_refused_in_a_sentence(scope, array, message)
         scope.maps(array)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: s.maps(images()[:0]), "the array is empty"),
+        (lambda s: s.maps(images(), layers=3), "Layer patterns are text"),
+        (lambda s: s.maps(images(), layers=["block1_conv", 2]), "Layer patterns are text"),
+        (lambda s: s.maps(images(), batch_size=2.5), "batch_size=2.5"),
+        (lambda s: s.show(images(), maps="bad"), "maps is a number from 1, or 'all'"),
+        (lambda s: s.show(images(), scale="foo"), "scale is 'map' or 'layer'"),
+        (lambda s: s.maps(images().astype(complex)), "Images are numbers"),
+        (lambda s: s.maps(images().astype(object)), "Images are numbers"),
+        (lambda s: s.stream(images(), "zz"), "'zz' matches none"),
+        (lambda s: s.maps(np.where(images() > 0.9, np.nan, images())), "must be finite.* 0, 1"),
+        (lambda s: Scope(s.model, classes=["a", "b"]).maps(images()), "has 4, and 2 names"),
+        (lambda s: Scope(s.model, preprocess=None), "A preprocessing is named"),
+        (lambda s: Scope(s.model, resize="foo"), "Resizing is one of"),
+        (lambda s: s.show(images()).save("a.jpg"), "saved as .png"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_once(scope, call, message):
+    with pytest.raises(InputError, match=message):
+        call(scope)
+
+
+def test_paths_in_a_tuple_and_arrays_in_a_list_are_what_they_look_like(photos):
+    scope = Scope(small(), preprocess="0..1")
+    names = [photos / "a.jpg", photos / "c.png"]
+    listed, tupled = scope.maps(names), scope.maps(tuple(names))
+    np.testing.assert_array_equal(listed["block1_conv"], tupled["block1_conv"])
+    with pytest.raises(InputError, match="name it with --preprocess"):
+        Scope(small()).maps(tuple(names))
+    batch = images(2)
+    np.testing.assert_array_equal(
+        scope.maps([batch[0], batch[1]])["block1_conv"], scope.maps(batch)["block1_conv"]
+    )
+
+
+def test_python_control_flow_under_tf_function_is_followed():
+    class Branching(keras.Model):
+        def __init__(self):
+            super().__init__(name="branching")
+            self.one = L.Conv2D(4, 3, name="one", activation="relu")
+            self.two = L.Conv2D(4, 3, padding="same", name="two")
+
+        @tf.function
+        def call(self, x):
+            x = self.one(x)
+            if tf.reduce_mean(x) > 0.0:
+                x = self.two(x)
+            return x
+
+    model = Branching()
+    model(images(1))
+    scope = Scope(model)
+    assert scope.layers.set_index("path").not_shown["two"].startswith("called inside a loop")
+    maps = scope.maps(images(2))
+    np.testing.assert_allclose(maps["one"], model.one(images(2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(maps.predictions, model(images(2)), rtol=1e-4, atol=1e-6)
+
+
+def test_recurrent_convolutions_are_listed_with_the_reason():
+    i = keras.Input((3, 12, 12, 1))
+    x = L.ConvLSTM2D(2, 3, name="lstm")(i)
+    model = keras.Model(i, L.Conv2D(2, 3, name="after")(x))
+    table = Scope(model).layers.set_index("path")
+    assert list(table.index) == ["lstm", "after"]
+    assert table.not_shown["lstm"].startswith("recurrent convolution")
+
+
 def test_more_maps_than_memory_holds_are_refused_before_any_work(scope):
     huge = np.broadcast_to(np.float32(0), (10**9, 24, 24, 3))
     with pytest.raises(InputError, match=r"half of the memory.*stream\(\)"):
@@ -329,7 +398,7 @@ def test_an_exception_in_the_middle_of_the_trace_leaves_the_model_as_found():
     model = keras.Model(i, L.Conv2D(2, 3)(fails(L.Conv2D(3, 3)(i))))
     fails.broken = True
     before = {layer: dict(vars(layer)) for layer in model.layers}
-    with pytest.raises(RuntimeError, match="in the middle"):
+    with pytest.raises(ModelError, match=r"fails there with RuntimeError: .*in the middle"):
         Scope(model).maps(images(1, 8))
     fails.broken = False
     for layer in model.layers:
@@ -409,7 +478,7 @@ def test_receptive_fields_through_dilation_transposition_and_gates():
     assert rows.receptive_field["strided"] == 7
     assert rows.notes["gate"] == "receptive field: the whole image"
     assert rows.receptive_field["transposed"] == 9
-    assert rows.notes["transposed"] == "a gate looks at the whole image besides"
+    assert rows.notes["transposed"] == "a gate or normalisation looks at the whole image besides"
     assert rows.stride["transposed"] == 1
     assert rows.stride["last"] == 0.5
 

@@ -16,6 +16,7 @@ from layerscope.document.colour import ScaleKind, photo
 from layerscope.errors import InputError, ModelError
 from layerscope.feed import Batch, Collected, from_array, from_inputs, from_source
 from layerscope.images import Preprocessing, Source, class_names, preprocessing, read
+from layerscope.images.resize import HOWS
 from layerscope.model.effective import effective_receptive_field
 from layerscope.model.load import check_model, load
 from layerscope.model.preprocessing import own_preprocessing
@@ -68,13 +69,19 @@ class Scope:
         else:
             check_model(model)
             self.model = model
+        if not isinstance(preprocess, str):
+            raise InputError(f"A preprocessing is named, such as '0..1'; got {preprocess!r}.")
+        if resize not in HOWS:
+            raise InputError(f"Resizing is one of {', '.join(HOWS)}; got {resize!r}.")
         self.preprocess = preprocess
         self._named = None if preprocess == "auto" else preprocessing(preprocess)
         self.classes = None if classes is None else class_names(classes, _imagenet)
         self.resize = resize
         self.seed = seed
         self._other_sizes: dict[tuple[tuple[int, ...], ...], TracedModel] = {}
-        self._effective: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"Scope of '{self.model.name}', preprocess={self.preprocess!r}"
 
     @cached_property
     def traced(self) -> TracedModel:
@@ -122,7 +129,7 @@ class Scope:
         batch_size: int | None = None,
         copy: bool = False,
     ) -> Iterator[Maps]:
-        """The same batch by batch, in constant memory.
+        """The same batch by batch, in constant memory; arguments are checked at once.
 
         Args:
             images: see `maps`.
@@ -133,12 +140,10 @@ class Scope:
         Yields:
             The maps of one batch.
         """
-        for maps in self._batches(images, layers, batch_size):
-            if copy:
-                arrays = {name: array.copy() for name, array in maps.items()}
-                yield replace(maps, arrays=arrays)
-            else:
-                yield maps
+        batches = self._batches(images, layers, batch_size)
+        if not copy:
+            return batches
+        return (replace(m, arrays={name: a.copy() for name, a in m.items()}) for m in batches)
 
     def show(
         self,
@@ -163,12 +168,16 @@ class Scope:
             `layerscope.show.Shown`: shows itself in a notebook, ``.save(path)`` writes it.
         """
         most = None if maps == "all" else MOST_SHOWN if maps is None else maps
-        if most is not None and most < 1:
-            raise InputError(f"At least one map of a layer is shown, and {most} was asked for.")
+        if most is not None and (not isinstance(most, int) or most < 1):
+            raise InputError(f"maps is a number from 1, or 'all'; got {maps!r}.")
+        if scale not in ("map", "layer"):
+            raise InputError(f"scale is 'map' or 'layer'; got {scale!r}.")
         collected = Collected()
         for part in self._batches(images, layers, batch_size, collected):
             collected.add(part)
         found = collected.result()
+        if not collected.photos:
+            raise InputError("A picture needs images (N, H, W, C) among the inputs, and none is.")
         named = (
             found.predictions if isinstance(found.predictions, dict) else {"": found.predictions}
         )
@@ -188,19 +197,15 @@ class Scope:
     def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
         """Side in input pixels of the area that really moves the centre of a layer's maps.
 
-        Computed on demand with one backward pass, and cached per layer; see
-        `layerscope.model.effective`.
+        Computed on demand with one backward pass; see `layerscope.model.effective`.
 
         Args:
             layer: an exact path.
             images: at best 8 or more; default Gaussian noise.
         """
-        key = f"{layer} {'noise' if images is None else 'images'}"
-        if key not in self._effective:
-            (tap,) = self._one(layer)
-            inputs = self._noise() if images is None else next(self._feed(images, 16)).inputs
-            self._effective[key] = effective_receptive_field(self.traced, tap.tensor, inputs)
-        return self._effective[key]
+        (tap,) = self._one(layer)
+        inputs = self._noise() if images is None else next(self._feed(images, 16)).inputs
+        return effective_receptive_field(self.traced, tap.tensor, inputs)
 
     def twin(self, images: Images, seed: int | None = None) -> Twin:
         """An untrained twin, its BatchNorm statistics fitted to up to 32 of the images."""
@@ -270,6 +275,7 @@ class Scope:
 
     def _feed(self, images: Images, batch_size: int) -> Iterator[Batch]:
         """Batches ready for the model, from whatever holds the images."""
+        images = self._plain(images)
         if self._is_input_list(images):
             return from_inputs(images if isinstance(images, list) else [images], batch_size)
         if hasattr(images, "shape") and len(images.shape) == 4:
@@ -325,20 +331,59 @@ class Scope:
         collected: Collected | None = None,
     ) -> Iterator[Maps]:
         """The maps of one batch after the other, as views."""
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"A batch holds at least one image, and batch_size={batch_size}.")
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(f"A batch holds at least one image; got batch_size={batch_size!r}.")
+        images = self._plain(images)
         self._is_input_list(images)  # may be what tells the model's inputs
+        self._check_classes()
         taps = self.traced.resolve(layers)
         size = batch_size or self._batch_size(taps)
         if collected is not None:
             collected.expect(self._count(images), sum(self._bytes(tap) for tap in taps))
-        for batch in self._feed(images, size):
+        return self._each(self._feed(images, size), layers, collected)
+
+    def _each(
+        self,
+        batches: Iterator[Batch],
+        layers: str | Sequence[str] | None,
+        collected: Collected | None,
+    ) -> Iterator[Maps]:
+        for batch in batches:
             if collected is not None:
                 collected.photos.extend(batch.pixels)
                 collected.inputs = batch.inputs
             yield self._run(batch, layers)
 
+    def _plain(self, images: Images) -> Images:
+        """Images in one of the forms that the rest knows."""
+        if isinstance(images, tuple) and all(isinstance(x, str | os.PathLike) for x in images):
+            return list(images)
+        if isinstance(images, dict) and isinstance(getattr(self.model, "input", None), dict):
+            return [images[name] for name in self.model.input]
+        several = isinstance(images, list | tuple) and len(images) > 1
+        if several and all(hasattr(x, "shape") and len(x.shape) == 3 for x in images):
+            if len({tuple(x.shape) for x in images}) > 1:
+                raise InputError("A list of images needs one size; pass them one by one.")
+            return np.stack(images)
+        return images
+
+    def _check_classes(self) -> None:
+        names, outputs = self.classes, self.outputs
+        pair = outputs == 1 and names is not None and len(names) == 2
+        if names is not None and outputs is not None and len(names) != outputs and not pair:
+            raise InputError(
+                f"Class names follow the outputs of the model: '{self.model.name}' has {outputs}, "
+                f"and {len(names)} names were given. Give one name per output, or none."
+            )
+
     def _run(self, batch: Batch, layers: str | Sequence[str] | None) -> Maps:
+        for x in batch.inputs:
+            if x.dtype.kind == "f" and not np.isfinite(x).all():
+                bad = [i for i, row in zip(batch.ids, x, strict=True) if not np.isfinite(row).all()]
+                raise InputError(
+                    f"Images must be finite, as a ReLU hides what is not; NaN or infinity is in "
+                    f"{', '.join(bad[:5])}."
+                )
         traced = self._fitting(batch.inputs)
         taps = traced.resolve(layers)
         wanted = [*traced.outputs.values(), *[tap.tensor for tap in taps]]

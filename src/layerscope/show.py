@@ -54,9 +54,14 @@ class Shown:
             The files, the page first.
 
         Raises:
+            InputError: the name ends as a picture of another kind.
             EnvironmentFailure: they cannot be written; nothing is left half-written.
         """
         target = Path(path)
+        if target.suffix.lower() in {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".svg", ".pdf"}:
+            raise InputError(
+                f"One picture is saved as .png; got '{target.name}'. Change its ending."
+            )
         if target.suffix.lower() == ".png":
             write_png(self.grids[0] if len(self.grids) == 1 else self.overviews[0], target)
             return [target]
@@ -76,6 +81,10 @@ class Shown:
         for i, part in enumerate(self.grids, 1):
             named.append((f"layer-{i:0{width}}-{_safe(part.layer.path)}.png", part))
         return named
+
+    def __repr__(self) -> str:
+        names = ", ".join(part.name for part in self.overviews)
+        return f"Pictures of {len(self.grids)} layers of {self.model} for {names}: .save(path)"
 
     @property
     def document(self) -> Document:

@@ -32,11 +32,14 @@ def test_the_ends_of_the_scale_are_the_ends_of_the_ramp():
     assert codes(values, scale).tolist() == [0, STEPS // 2, STEPS - 1]
 
 
-def test_only_signed_values_on_both_sides_of_zero_diverge():
+def test_only_signed_values_diverge_and_one_side_of_zero_keeps_its_colour():
     assert scale_of(floats(-1, 3), signed=True).diverging
     assert not scale_of(floats(-1, 3)).diverging
-    assert not scale_of(floats(1, 3), signed=True).diverging
-    assert not scale_of(floats(-3, -1), signed=True).diverging
+    assert not scale_of(floats(1, 3)).diverging
+    below, above = scale_of(floats(-3, -1), signed=True), scale_of(floats(1, 3), signed=True)
+    assert (below.low, below.high, above.low, above.high) == (-3, 3, -3, 3)
+    middle = STEPS / 2
+    assert codes(floats(-3, -1), below).max() < middle < codes(floats(1, 3), above).min()
 
 
 def test_a_diverging_scale_is_symmetric_and_zero_is_its_palest_colour():

@@ -559,7 +559,10 @@ def test_a_file_of_another_format_says_so_and_what_to_do(tmp_path, name, match):
 @pytest.mark.parametrize(
     ("inside", "match"),
     [
-        ("saved_model.pb", "SavedModel, which is not supported yet.*TFSMLayer.*as .keras"),
+        (
+            "saved_model.pb",
+            "SavedModel, which is not supported yet: save the Keras model.*model.keras",
+        ),
         ("config.json", "unpacked .keras model, which is not supported yet"),
         ("photo.png", "is a directory: give a model file"),
     ],

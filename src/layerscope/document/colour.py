@@ -58,8 +58,8 @@ def scale_of(
     Args:
         values: any shape; cells that are not finite do not count.
         kind: what the values are, recorded in the scale.
-        signed: the sign means something; with values on both sides of 0 the scale then diverges
-            around it, from -m to m.
+        signed: the sign means something: the scale then diverges around 0, from -m to m, also
+            where all values lie on one side, so that a colour has one meaning in a layer.
         robust: per cent of the cells left out at the ends (at the upper end only, for values
             that are not signed), so that few outliers do not darken the rest; 0 to 49.
     """
@@ -70,7 +70,7 @@ def scale_of(
     low, high = float(finite.min()), float(finite.max())
     if flat(np.array(low), np.array(high)):
         return ColourScale(kind, low, low, non_finite=bad)
-    diverging = signed and low < 0 < high
+    diverging = signed
     if robust:
         low, high = _without_outliers(finite, low, high, robust, diverging)
     if diverging:

@@ -89,7 +89,7 @@ def grid(
         maps=shown,
         channels=channels,
         scales=scales,
-        scale_note=_scale_note(scale, scales),
+        scale_note=_scale_note(scale, scales, len(maps)),
         badges=tuple(_badge(channel, selection) for channel in channels),
         stands_for=_stands_for(channels, selection),
         legend=legend(selection),
@@ -314,11 +314,14 @@ def _badge(channel: int, selection: Selection) -> Badge:
     return "constant" if channel in selection.constant else ""
 
 
-def _scale_note(kind: ScaleKind, scales: tuple[ColourScale, ...]) -> str:
+def _scale_note(kind: ScaleKind, scales: tuple[ColourScale, ...], images: int) -> str:
     if kind == "layer":
         note = f"One scale for all maps: {range_of(scales[0])}"
     else:
-        note = "Each map on its own scale, from its lowest to its highest value"
+        note = "Each map on its own scale"
+        note += ", the same for all images" if images > 1 else ""
+        wide = any(scale.diverging for scale in scales)
+        note += ", as wide on both sides of 0" if wide else ", from its lowest to its highest value"
     if any(scale.diverging for scale in scales):
         note += "; blue below 0, red above"
     clipped = max(scale.clipped for scale in scales)

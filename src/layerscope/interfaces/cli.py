@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import layerscope
 from layerscope.errors import EnvironmentFailure, InputError, LayerscopeError
 
 if TYPE_CHECKING:
@@ -170,8 +171,19 @@ def _scope(
     )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"layerscope {layerscope.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _about() -> None:
+def _about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """See what every layer of an image CNN sees, and find out whether to believe it."""
 
 
@@ -235,7 +247,7 @@ def layers(
     with _progress(quiet):
         scope = _scope(model, "auto", "stretch", None, trust, custom_objects)
         rows = list(scope.traced.layers.values())
-        if not any(row.shape[2] for row in rows):
+        if not rows:
             scope.traced.resolve("conv")  # says why there is nothing to list
     if as_json:
         from dataclasses import asdict

@@ -35,7 +35,8 @@ def layer_table(rows: Sequence[Layer], model: str) -> None:
         )
     console.print(table)
     shown = sum(1 for row in rows if not row.not_shown)
-    console.print(f"{escape(model)}: {len(rows)} layers, {shown} of them with maps to draw.")
+    count = "1 layer" if len(rows) == 1 else f"{len(rows)} layers"
+    console.print(f"{escape(model)}: {count}, {shown} with maps to draw.")
 
 
 def _remarks(row: Layer) -> str:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from layerscope.model import operations
 from layerscope.model.taps import Wiring
 
-GATE = "a gate looks at the whole image besides"
+GATE = "a gate or normalisation looks at the whole image besides"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,12 @@ _KEEPS = operations.ELEMENTWISE | {
     "Pad", "PadV2", "MirrorPad", "ConcatV2", "Softmax", "LRN", "Split", "SplitV", "Unpack", "Pack",
     "Tile", "BroadcastTo", "LogSoftmax", "ZerosLike", "OnesLike", "Slice",
 }  # fmt: skip
-_SUMMARISED = (keras.layers.UpSampling2D, keras.layers.Dense, keras.layers.EinsumDense)
+_SUMMARISED = (
+    keras.layers.UpSampling2D,
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.GroupNormalization,
+)
 """Layers whose many reshapes are easier to know as a whole."""
 
 _RESIZES = {"ResizeBilinear": 2, "ResizeBicubic": 4, "ResizeNearestNeighbor": 1, "ResizeArea": 1}
@@ -109,6 +114,8 @@ def _hidden_window(wiring: Wiring, op: tf.Operation) -> keras.layers.Conv2D | No
 
 
 def _behind_layer(layer: keras.Layer, field: Field) -> Field:
+    if isinstance(layer, keras.layers.GroupNormalization):
+        return replace(field, note=GATE)
     if not isinstance(layer, keras.layers.UpSampling2D):
         return field  # a dense layer works on each pixel alone
     smooth = {"bilinear": 2, "bicubic": 4}.get(layer.interpolation, 1)

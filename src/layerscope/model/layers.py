@@ -47,7 +47,7 @@ def _row(tap: Tap, wiring: Wiring, field: Field | None, deepest: int) -> Layer:
         path=tap.path,
         kind=tap.kind,
         shape=(shape[0], shape[1], shape[2]),
-        stride=max(field.jump) if local else None,
+        stride=None if field.unknown else max(field.jump),
         receptive_field=round(max(field.size)) if local else None,
         depth=min(1.0, max(0.0, (field.convolutions - 1) / max(1, deepest - 1))),
         pre_activation=tap.pre_activation,
@@ -81,7 +81,11 @@ def resolve(
             f"layerscope reads image maps (batch, height, width, channels), and '{model}' "
             "computes none: use a model with two-dimensional convolutions."
         )
-    asked = DEFAULT if patterns is None else (patterns,) if isinstance(patterns, str) else patterns
+    asked = DEFAULT if patterns is None else patterns
+    if isinstance(asked, str) or not isinstance(asked, Sequence):
+        asked = (asked,)
+    if not all(isinstance(pattern, str) for pattern in asked):
+        raise InputError(f"Layer patterns are text, or a list of texts; got {patterns!r}.")
     if not asked:
         raise InputError("At least one layer pattern is needed, and the list is empty.")
     chosen = set[str]()

@@ -142,8 +142,8 @@ def _directory(path: Path) -> str:
     shown = quote(path)
     if (path / "saved_model.pb").exists():
         return (
-            f"{shown} is a SavedModel, which is not supported yet: load it in Python with "
-            "keras.layers.TFSMLayer, or re-save the Keras model that it came from as .keras."
+            f"{shown} is a SavedModel, which is not supported yet: save the Keras model that it "
+            "was exported from with model.save('model.keras'), and use that file."
         )
     if (path / "config.json").exists():
         return (

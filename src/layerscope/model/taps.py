@@ -35,7 +35,11 @@ _ACTIVATIONS = (
 
 _SEQUENCE = "1-D convolution: its output is a sequence, not an image map"
 _VOLUME = "3-D convolution: its output is a volume, not an image map"
+_RECURRENT = "recurrent convolution: its maps differ from step to step"
 _OTHER_RANKS = (
+    (keras.layers.ConvLSTM1D, _RECURRENT),
+    (keras.layers.ConvLSTM2D, _RECURRENT),
+    (keras.layers.ConvLSTM3D, _RECURRENT),
     (keras.layers.Conv1D, _SEQUENCE),
     (keras.layers.Conv1DTranspose, _SEQUENCE),
     (keras.layers.DepthwiseConv1D, _SEQUENCE),
@@ -361,12 +365,15 @@ def call_is_open(call: Call) -> bool:
 
 def _listed_only(trace: Trace) -> Iterator[Tap]:
     """Convolutions that give no image maps, and layers that no tap can reach."""
+    listed: list[str] = []
     for call in trace.calls[1:]:
-        for cls, reason in _OTHER_RANKS:
-            if isinstance(call.layer, cls):
-                yield Tap(call.path, "other", "", "", call.path, False, reason)
-                break
+        reason = next((why for cls, why in _OTHER_RANKS if isinstance(call.layer, cls)), "")
+        if reason:
+            listed.append(f"{call.path}/")
+            yield Tap(call.path, "other", "", "", call.path, False, reason)
     for path in trace.hidden:
+        if path.startswith(tuple(listed)):
+            continue
         reason = "called inside a loop or condition of the model's own code, where no map is kept"
         yield Tap(path, "other", "", "", path, False, reason)
 

@@ -7,10 +7,12 @@ ablations, and nothing of the model is copied or changed.
 """
 
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -125,20 +127,30 @@ def _children(layer: keras.Layer) -> Sequence[keras.Layer]:
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
-def _plain(layer: keras.Layer, method: str) -> Callable[..., Any]:
-    """The layer's own method; a ``tf.function`` is opened, else its cached graph hides the taps."""
+def _plain(layer: keras.Layer, method: str, converted: bool) -> Callable[..., Any]:
+    """The layer's own method; a ``tf.function`` is opened, else its cached graph hides the taps.
+
+    ``converted``: turn its Python ``if`` and ``for`` over tensors into graph code, as
+    ``tf.function`` does; only where it must be, since that needs the source code.
+    """
     function = getattr(layer, method)
-    return getattr(function, "python_function", function)  # type: ignore[no-any-return]
+    inner = getattr(function, "python_function", None)
+    if inner is None or not converted:
+        return inner or function  # type: ignore[no-any-return]
+    raw = getattr(getattr(type(layer), method, None), "python_function", None)
+    if raw is None:
+        return tf.autograph.to_graph(inner)  # type: ignore[no-any-return]
+    return partial(tf.autograph.to_graph(raw), layer)
 
 
 @contextmanager
-def _wrapped(model: keras.Model, recorder: _Recorder) -> Iterator[None]:
+def _wrapped(model: keras.Model, recorder: _Recorder, converted: bool) -> Iterator[None]:
     """Report every layer call inside the model to the recorder, only inside this context."""
     before: list[tuple[dict[str, Any], str, Any]] = []
     missing = object()
 
     def wrapper(layer: keras.Layer, method: str) -> Callable[..., Any]:
-        call = _plain(layer, method)
+        call = _plain(layer, method, converted)
         return lambda *args, **kwargs: recorder.record(layer, call, args, kwargs)
 
     try:
@@ -151,7 +163,7 @@ def _wrapped(model: keras.Model, recorder: _Recorder) -> Iterator[None]:
                     own[method] = wrapper(layer, method)
         own = vars(model)
         before.append((own, "call", own.get("call", missing)))
-        own["call"] = _plain(model, "call")
+        own["call"] = _plain(model, "call", converted)
         yield
     finally:
         for own, method, value in reversed(before):
@@ -188,8 +200,9 @@ def input_specs(model: keras.Model) -> Any:
     if "shapes_dict" in config:
         return {"*": [_specs_of(s, model.input_dtype) for s in config["shapes_dict"].values()]}
     raise ModelError(
-        f"A model must know the shape of its input, and '{model.name}' was never called: "
-        "call it once on a batch of images, or give it a keras.Input."
+        f"A model must know the shape of its input, and '{model.name}' does not: call it once on "
+        "a batch of images, or give it a keras.Input. (A call that Keras cannot follow as a graph, "
+        "with a Python if on a tensor, leaves no shape behind either.)"
     )
 
 
@@ -225,9 +238,24 @@ def trace(model: keras.Model, specs: Any | None = None) -> Trace:
         specs: shapes and types of the inputs; default `input_specs`.
 
     Raises:
-        ModelError: the model cannot be called on its own input shape.
+        ModelError: the model does not know its input, or its own code fails as a graph.
     """
     specs = input_specs(model) if specs is None else specs
+    try:
+        try:
+            return _trace(model, specs, converted=False)
+        except tf.errors.OperatorNotAllowedInGraphError:
+            return _trace(model, specs, converted=True)
+    except Exception as error:
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()
+        reason = " ".join([line.strip() for line in lines if line.strip()][:2])
+        raise ModelError(
+            f"A model must run as a graph, as in predict(), and the code of '{model.name}' fails "
+            f"there with {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _trace(model: keras.Model, specs: Any, converted: bool) -> Trace:
     weights = list(model.weights)
     recorded: list[_Recorder] = []
     results: list[Any] = []
@@ -238,7 +266,7 @@ def trace(model: keras.Model, specs: Any | None = None) -> Trace:
         several = isinstance(inputs, dict) and set(inputs) == {"*"}
         with (
             keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))),
-            _wrapped(model, recorder),
+            _wrapped(model, recorder, converted),
         ):
             result = model(*inputs["*"]) if several else model(inputs, training=False)
         results[:] = [result]

@@ -211,6 +211,10 @@ class TracedModel:
                 "pass a list with one array per input."
             )
         for i, (x, spec) in enumerate(zip(inputs, specs, strict=True)):
+            if np.asarray(x[:1]).dtype.kind not in "biuf":
+                raise InputError(f"Images are numbers; got an array of {np.asarray(x).dtype}.")
+            if not len(x):
+                raise InputError("At least one image is needed, and the array is empty.")
             wanted, given = tuple(spec.shape), tuple(np.shape(x))
             fits = len(wanted) == len(given) and all(
                 want in (None, have) for want, have in zip(wanted, given, strict=True)

@@ -6,7 +6,7 @@ cloning and reloading fail on unregistered subclassed models.
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -33,7 +33,7 @@ class Twin:
         estimated: paths of the BatchNorm layers whose moving statistics were estimated anew.
     """
 
-    weights: tuple[tf.Tensor, ...]
+    weights: tuple[tf.Tensor, ...] = field(repr=False)
     seed: int
     kept: tuple[tuple[str, str], ...]
     estimated: tuple[str, ...]

@@ -27,7 +27,7 @@ from layerscope.render.sheet import (
 Drawable = MapGrid | Overview | Picture
 
 MARGIN, GAP, LABEL, LABEL_WIDTH = 28, 14, 18, 36
-TILE, ROW_TILE, SMALL_TILE = 112, 72, 56
+TILE, ROW_TILE, SMALL_TILE = 112, 96, 56
 COLUMNS, MANY = 8, 64
 PHOTO = 190
 OVERVIEW_WIDTH, NAME_WIDTH, OVERVIEW_GAP = 1440, 280, 6
