@@ -32,6 +32,9 @@ SPREAD = 0.15
 """The same for its 75 % quantile, with .9 / images on top. Unlike the median it sees statistics
 that were not settled. Higher quantiles also see the few channels of an odd colour, which other
 photos excite otherwise."""
+LEAD, LOOSE = 8.0, 0.45
+"""From this factor to the next different candidate on, a larger spread is borne: layers before the
+first BatchNorm that bend values answer strongly to images of another contrast."""
 REVERSED = 0.8
 """Share of its mean divergence below which the reversed order of colours refutes a candidate."""
 RATIO, GAP = 2.5, 0.15
@@ -349,7 +352,11 @@ def _verdict(
     score = float(np.median(_divergence(seen[best])))
     images = len(seen[best].first)
     base, spread, support = _resampled(seen, groups)
-    allowed = SPREAD + 0.9 / images
+    rival = min(
+        (float(np.median(_divergence(seen[name]))) for group in groups[1:2] for name in group),
+        default=0.0,
+    )
+    allowed = LOOSE if rival >= LEAD * score else SPREAD + 0.9 / images
     evidence = f"'{path}' stored in training (divergence {score:.2g} from {images} images"
     if base > FIT or spread > allowed:
         return None, (
@@ -361,7 +368,6 @@ def _verdict(
     if len(groups) == 1:
         return None, f"There is nothing to compare {best} with: all candidates come to the same."
     other = groups[1][0]
-    rival = min(float(np.median(_divergence(seen[name]))) for name in groups[1])
     if rival < RATIO * score or rival - score < GAP or support < SUPPORT:
         return None, (
             f"Two candidates are too close at '{path}': {best} with a divergence of {score:.2g}, "
