@@ -231,6 +231,11 @@ def test_no_answer_for_another_order_of_colours(name: str):
     refused(traced, crops(64, 1))
 
 
+def test_no_answer_for_the_figures_of_caffe_in_another_order():
+    traced = planted("mean=123.68/116.779/103.939")
+    assert "reversed order" in refused(traced, crops(16, 1))
+
+
 def test_no_answer_where_only_an_odd_contrast_would_decide():
     torch = preprocessing("torch")
     dull = preprocessing("-1..1").apply(crops(32, 1)) * torch.std + torch.mean

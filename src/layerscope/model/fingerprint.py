@@ -7,7 +7,7 @@ distributions. Both ways, this one and labels, rather give no answer than a wron
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ FEWEST, MOST = 8, 64
 """Images that the fingerprint needs, and beyond which more add nothing. Single photos mislead:
 one of low contrast passes for one under another scale."""
 
-# Found on the nets for calibration of benchmarks/fingerprint.py, reported there on other nets.
+# benchmarks/fingerprint.py says on which nets these were found and measures them on others.
 FIT = 0.15
 """Median over channels of the divergence of a candidate that fits, sampling noise taken off."""
 SPREAD = 0.15
@@ -124,7 +124,7 @@ def fingerprint(
     first = {name: parts[0] for name, parts in seen.items()}
     chosen, reason = _verdict(groups, first, _contrast(images), norms[0].path)
     if chosen and images.shape[-1] == 3:
-        swapped = _measure(traced, norms[:1], usable[chosen], images[..., ::-1])[0]
+        swapped = _measure(traced, norms[:1], _swapped(usable[chosen]), images)[0]
         if _divergence(swapped).mean() < REVERSED * _divergence(first[chosen]).mean():
             chosen, reason = (
                 None,
@@ -270,6 +270,12 @@ def _norms(traced: TracedModel) -> list[_Norm]:
 def _applies(candidate: Preprocessing, channels: int) -> bool:
     figures = max(len(candidate.mean), len(candidate.std))
     return (figures == 1 or figures == channels) and not (candidate.bgr and channels != 3)
+
+
+def _swapped(candidate: Preprocessing) -> Preprocessing:
+    """The same figures for the same colours, in the reversed order of colours."""
+    mean, std = candidate.mean[::-1], candidate.std[::-1]
+    return replace(candidate, mean=mean, std=std, bgr=not candidate.bgr)
 
 
 def _measure(
