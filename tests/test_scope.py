@@ -154,7 +154,7 @@ def test_a_model_that_scales_its_images_itself_needs_no_preprocessing(photos):
     i = keras.Input((24, 24, 3))
     x = L.Conv2D(4, 3, activation="relu")(L.Rescaling(1 / 255)(i))
     scope = Scope(keras.Model(i, L.GlobalAveragePooling2D()(x)))
-    assert scope.preprocessing.name == "none"
+    assert scope.preparation(photos).chosen_by == "model"
     assert np.isfinite(scope.maps(photos).predictions).all()
 
 

@@ -11,21 +11,24 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from layerscope.document.colour import ScaleKind, photo
+from layerscope.document.parts import Note
 from layerscope.errors import InputError, ModelError
 from layerscope.feed import Batch, Collected, from_array, from_inputs, from_source
-from layerscope.images import Preprocessing, Source, class_names, preprocessing, read
-from layerscope.images.resize import HOWS
+from layerscope.images import Source, class_names, preprocessing, read
+from layerscope.images.resize import HOWS, resize
 from layerscope.model.effective import effective_receptive_field
+from layerscope.model.fingerprint import FEWEST
 from layerscope.model.load import check_model, load
-from layerscope.model.preprocessing import own_preprocessing
+from layerscope.model.preparation import Preparation, checked, found_out, own
 from layerscope.model.taps import Tap
 from layerscope.model.trace import input_specs, specs_of_arguments
 from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import Twin, untrained_twin
 from layerscope.show import MOST_SHOWN, Shown, show, strongest
-from layerscope.vocabulary import Layer, Maps
+from layerscope.vocabulary import Floats, Layer, Maps
 
 Images = Any
 """A path, a list of paths, an array (N, H, W, C), a ``tf.data.Dataset``, or a list of arrays with
@@ -33,6 +36,9 @@ one per model input."""
 
 _BATCH_BYTES = 512 * 2**20
 _MOST_IMAGES = 32
+_MOST_SAMPLED = 128
+_FREE_SIDE = 224
+"""Side of images where a model takes any."""
 
 
 class Scope:
@@ -41,8 +47,8 @@ class Scope:
     Args:
         model: a built `keras.Model`, or the path of a ``.keras`` or ``.h5`` file.
         preprocess: how image files become the model's input, see
-            `layerscope.images.preprocessing`. ``auto`` finds out whether the model prepares its
-            images itself; arrays are used as given unless a preprocessing is named.
+            `layerscope.images.preprocessing`. ``auto`` finds it out, see `preparation`; arrays
+            are used as given unless a preprocessing is named.
         classes: names in output order: a sequence, a file, or ``imagenet``.
         resize: how files come to the model's size: ``stretch``, ``crop`` or ``letterbox``.
         trust: allow a model file to run code of its own.
@@ -75,6 +81,7 @@ class Scope:
             raise InputError(f"Resizing is one of {', '.join(HOWS)}; got {resize!r}.")
         self.preprocess = preprocess
         self._named = None if preprocess == "auto" else preprocessing(preprocess)
+        self._prepared: Preparation | None = None
         self.classes = None if classes is None else class_names(classes, _imagenet)
         self.resize = resize
         self.seed = seed
@@ -192,7 +199,18 @@ class Scope:
             most,
             maps is not None,
             scale,
+            self._remarks(images),
         )
+
+    def _remarks(self, images: Images) -> tuple[Note, ...]:
+        """How image files were prepared, for a reader."""
+        images = self._plain(images)
+        files = images if isinstance(images, list) else [images]
+        if not all(isinstance(file, str | os.PathLike) for file in files):
+            return ()
+        prepared = self.preparation(images)
+        doubt = [Note(prepared.suspect, "warn")] if prepared.suspect else []
+        return (*doubt, Note(str(prepared)))
 
     def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
         """Side in input pixels of the area that really moves the centre of a layer's maps.
@@ -233,22 +251,39 @@ class Scope:
         shape = self.traced.tensor(names[0]).shape
         return shape[1] if len(names) == 1 and shape.rank == 2 else None
 
-    @cached_property
-    def preprocessing(self) -> Preprocessing:
-        """What is done to image files before the model sees them.
+    def preparation(self, images: Images) -> Preparation:
+        """What is done to image files before the model sees them, and what speaks for it.
+
+        A preprocessing that was named is held against the BatchNorm statistics of the model;
+        otherwise it is found out, once: from arithmetic at the model's input, then from its
+        BatchNorm statistics, then from its accuracy on labelled images.
+
+        Args:
+            images: paths, at best 16 to 64 images of the kind the model was trained on.
 
         Raises:
-            InputError: ``auto`` finds no evidence; the message names the choices.
+            InputError: there is no evidence; the message says why and names the choices.
         """
+        return self._preparation(self.source(self._plain(images)))
+
+    def _preparation(self, source: Source) -> Preparation:
         if self._named is not None:
-            return self._named
-        if own_preprocessing(self.traced):
-            return preprocessing("none")
-        raise InputError(
-            f"How '{self.model.name}' was fed in training must be known to prepare image files, "
-            "and the model itself does not show it: name it with --preprocess (in Python "
-            "preprocess=), one of none, 0..1, -1..1, caffe, torch, keras:NAME, mean=127,std=128."
+            few = source.length is None or source.length < FEWEST
+            raw = np.empty(0, np.float32) if few else self._sample(source)[0]
+            return checked(self.traced, self._named, raw)
+        if self._prepared is None:
+            self._prepared = own(self.traced) or found_out(self.traced, *self._sample(source))
+        return self._prepared
+
+    def _sample(self, source: Source) -> tuple[Floats, NDArray[np.int64] | None]:
+        """Some images in one size before preprocessing, and their labels."""
+        batches = list(source.spread(_MOST_SAMPLED))
+        height, width = (side or _FREE_SIDE for side in self._image_spec().shape[1:3])
+        pixels = np.stack(
+            [resize(image, (height, width), self.resize) for b in batches for image in b.pixels]
         )
+        labels = [batch.labels for batch in batches if batch.labels is not None]
+        return pixels, np.concatenate(labels) if len(labels) == len(batches) else None
 
     def _one(self, layer: str) -> list[Tap]:
         taps = self.traced.resolve(layer)
@@ -283,7 +318,9 @@ class Scope:
             return from_array(images, batch_size, self._named)
         source = self.source(images, batch_size)
         given = source.ids is None or hasattr(images, "shape") or isinstance(images, tuple)
-        return from_source(source, self._named if given else self.preprocessing)
+        if self._named is not None or given:
+            return from_source(source, self._named)
+        return from_source(source, self._preparation(source).steps)
 
     def _is_input_list(self, images: Images) -> bool:
         """Whether the images are arrays, one per input, of any rank: used exactly as given."""

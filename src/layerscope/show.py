@@ -35,6 +35,7 @@ class Shown:
         grids: one per layer, all images side by side.
         not_drawn: (layer, reason) of the layers that have no picture.
         skipped: files that could not be used.
+        notes: what a reader must know besides, such as how the images were prepared.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Shown:
     grids: tuple[MapGrid, ...]
     not_drawn: tuple[tuple[str, str], ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the pictures.
@@ -90,7 +92,8 @@ class Shown:
     def document(self) -> Document:
         """Everything as one document, for a page or a terminal."""
         title = f"{self.model}: {', '.join(part.name for part in self.overviews)}"
-        notes = [Note(f"{path} is not drawn: {reason}.") for path, reason in self.not_drawn]
+        notes = list(self.notes)
+        notes += [Note(f"{path} is not drawn: {reason}.") for path, reason in self.not_drawn]
         notes += [Note(f"{s.file} was skipped: {s.reason}.", "warn") for s in self.skipped]
         return document(title, self.overviews, self.grids, notes)
 
@@ -108,6 +111,7 @@ def show(
     most: int | None = MOST_SHOWN,
     exactly: bool = False,
     scale: ScaleKind = "map",
+    notes: Sequence[Note] = (),
 ) -> Shown:
     """Pictures of every layer.
 
@@ -119,6 +123,7 @@ def show(
         most: show at most so many maps of a layer; ``None`` for all.
         exactly: show exactly so many instead of as few as carry enough.
         scale: one colour scale per ``map`` or per ``layer``.
+        notes: what a reader must know besides.
 
     Raises:
         InputError: no layer has a map that can be drawn.
@@ -140,7 +145,7 @@ def show(
     for i, (photo, name) in enumerate(zip(photos, names, strict=True)):
         rows = grids if len(photos) == 1 else [_of_image(part, i) for part in grids]
         sheets.append(overview(photo, name, rows, predictions[i]))
-    return Shown(model, tuple(sheets), grids, hidden, maps.skipped)
+    return Shown(model, tuple(sheets), grids, hidden, maps.skipped, tuple(notes))
 
 
 def _of_image(part: MapGrid, at: int) -> MapGrid:

@@ -394,3 +394,32 @@ def test_reading_images_loads_neither_tensorflow_nor_numba(tmp_path):
     )
 
     subprocess.run([sys.executable, "-c", program, tmp_path], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("kind", ["files", "array", "archive"])
+def test_a_part_keeps_ids_and_labels_in_the_order_asked_for(tmp_path, kind):
+    pixels = np.arange(6)[:, None, None, None] * np.ones((1, 4, 5, 3), np.float32)
+    if kind == "files":
+        for i in range(6):
+            write(tmp_path / f"class{i % 2}/{i}.png")
+        images = tmp_path
+    elif kind == "array":
+        images = (pixels, [0, 1] * 3)
+    else:
+        np.savez(tmp_path / "x.npz", x=pixels, y=[0, 1] * 3)
+        images = tmp_path / "x.npz"
+    whole = read(images, size=(4, 5), batch_size=2, outputs=2)
+    part = whole.part([5, 0, 3])
+    assert part.ids == tuple(whole.ids[i] for i in (5, 0, 3))
+    ids, labels, batches = collected(part)
+    assert tuple(ids) == part.ids
+    assert labels == [int(whole.labels[i]) for i in (5, 0, 3)]
+    every = np.concatenate([batch.pixels for batch in read(images, size=(4, 5), outputs=2)])
+    np.testing.assert_array_equal(np.concatenate([b.pixels for b in batches]), every[[5, 0, 3]])
+    assert whole.spread(3).ids == tuple(whole.ids[i] for i in (0, 2, 5))
+    assert whole.spread(99).ids == whole.ids
+
+
+def test_a_stream_has_no_part():
+    with pytest.raises(InputError, match="stream of images is read in its own order"):
+        read(iter([np.zeros((2, 4, 5, 3))]), size=(4, 5)).part([0])

@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +56,7 @@ class Source:
     class_names: tuple[str, ...]
     label_mismatch: str
     _batches: Callable[["Source"], Iterator[ImageBatch]] = field(repr=False)
+    _part: Callable[[Sequence[int]], "Source"] | None = field(default=None, repr=False)
     skipped: list[Skipped] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -63,6 +64,25 @@ class Source:
     def length(self) -> int | None:
         """Number of images asked for, unreadable ones included; ``None`` for a stream."""
         return None if self.ids is None else len(self.ids)
+
+    def part(self, places: Sequence[int]) -> "Source":
+        """The images at some places of ``ids``, in that order, under the same ids and labels.
+
+        Raises:
+            InputError: it is a stream.
+        """
+        if self._part is None:
+            raise InputError("A stream of images is read in its own order; only all of it is had.")
+        return self._part(places)
+
+    def spread(self, most: int) -> "Source":
+        """Up to ``most`` of the images, evenly spread over the set.
+
+        Raises:
+            InputError: it is a stream.
+        """
+        places = np.linspace(0, (self.length or 1) - 1, min(most, self.length or 1))
+        return self.part([int(place) for place in places.round()])
 
     def __iter__(self) -> Iterator[ImageBatch]:
         """Yield batches of up to the batch size, fewer where files are skipped or sizes change.
@@ -201,21 +221,34 @@ def _read_files(files: listing.Listing, wanted: _Wanted, numbers: bool = False) 
     found = label_groups(
         [file.group for file in files.files], wanted.outputs, wanted.classes, numbers=numbers
     )
+    return _of_files(files, found, wanted)
+
+
+def _of_files(files: listing.Listing, found: Labels, wanted: _Wanted) -> Source:
     make = _own_size_batches if wanted.size is None else _one_size_batches
 
     def batches(source: Source) -> Iterator[ImageBatch]:
         source.skipped += files.skipped
         return make(files.files, found.values, wanted, source)
 
-    return _source(tuple(file.id for file in files.files), found, batches)
+    def part(places: Sequence[int]) -> Source:
+        some = listing.Listing(tuple(files.files[place] for place in places))
+        return _of_files(some, _labels_at(found, places), wanted)
+
+    return _source(tuple(file.id for file in files.files), found, batches, part)
+
+
+def _labels_at(labels: Labels, places: Sequence[int]) -> Labels:
+    return labels if labels.values is None else replace(labels, values=labels.values[list(places)])
 
 
 def _source(
     ids: tuple[str, ...] | None,
     labels: Labels,
     batches: Callable[[Source], Iterator[ImageBatch]],
+    part: Callable[[Sequence[int]], Source] | None = None,
 ) -> Source:
-    return Source(ids, labels.values, labels.names, labels.mismatch, batches)
+    return Source(ids, labels.values, labels.names, labels.mismatch, batches, part)
 
 
 def _one_size_batches(
@@ -304,7 +337,24 @@ def _read_blocks(
             given = None if labels.values is None else labels.values[here]
             yield ImageBatch(block.astype(np.float32), ids[here], given)
 
-    return _source(ids, labels, batches)
+    def part(places: Sequence[int]) -> Source:
+        asked = np.asarray(places)
+
+        def some(_: Source) -> Iterator[ImageBatch]:
+            rows, start = dict[int, Array](), 0
+            for block in blocks():
+                here = asked[(asked >= start) & (asked < start + len(block))]
+                rows |= {int(place): block[place - start] for place in here}
+                start += len(block)
+            for at in range(0, len(asked), wanted.batch_size):
+                now = asked[at : at + wanted.batch_size]
+                pixels = np.stack([rows[int(place)] for place in now]).astype(np.float32)
+                given = None if labels.values is None else labels.values[now]
+                yield ImageBatch(pixels, tuple(ids[place] for place in now), given)
+
+        return _source(tuple(ids[i] for i in asked), _labels_at(labels, places), some)
+
+    return _source(ids, labels, batches, part)
 
 
 def _check_fit(shape: tuple[int, ...], wanted: _Wanted) -> None:

@@ -219,6 +219,8 @@ def show(
         )
         say("Drawing ...")
         files = shown.save(output)
+    for note in shown.notes if not quiet else ():
+        typer.echo(_printable(f"layerscope: {note.text}"), err=True)
     for item in shown.skipped if not quiet else ():
         typer.echo(_printable(f"layerscope: skipped {item.file}: {item.reason}"), err=True)
     for path, reason in shown.not_drawn if not quiet else ():

@@ -1,0 +1,155 @@
+"""Which preprocessing image files get, who chose it, and what speaks for or against it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscope.errors import InputError
+from layerscope.images.preprocess import CANDIDATES, Preprocessing, preprocessing
+from layerscope.model.fingerprint import (
+    FEWEST,
+    MOST,
+    Fingerprint,
+    Trial,
+    by_accuracy,
+    contradicts,
+    fingerprint,
+)
+from layerscope.model.preprocessing import own_preprocessing
+from layerscope.model.traced import TracedModel
+from layerscope.vocabulary import Floats
+
+CHOICES = "none, 0..1, -1..1, caffe, torch, keras:NAME or mean=127,std=128"
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One candidate with what was measured for it; ``None`` where nothing was.
+
+    Attributes:
+        name: of the preprocessing.
+        divergence: at the first BatchNorm layer, 0 for a perfect fit.
+        accuracy: share of the labelled images that the model classifies as labelled, 0 to 1.
+    """
+
+    name: str
+    divergence: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done to image files before the model sees them, and why.
+
+    Attributes:
+        steps: what is done.
+        chosen_by: the user; the model, which prepares its images itself; its BatchNorm
+            statistics; or its accuracy on labelled images.
+        evidence: a sentence on what the choice rests on.
+        suspect: empty, or why a choice of the user is doubtful.
+        alternatives: every candidate that was measured, the best first.
+    """
+
+    steps: Preprocessing
+    chosen_by: Literal["user", "model", "fingerprint", "accuracy"]
+    evidence: str
+    suspect: str = ""
+    alternatives: tuple[Alternative, ...] = ()
+
+    def __str__(self) -> str:
+        return f"Preprocessing {self.steps.name}. {self.evidence}"
+
+
+def checked(traced: TracedModel, explicit: Preprocessing, images: Floats) -> Preparation:
+    """The user's own choice, held against the BatchNorm statistics of the model.
+
+    Args:
+        traced: the model.
+        explicit: what the user asked for.
+        images: float32 (N, H, W, C) before preprocessing; fewer than `FEWEST` say nothing.
+    """
+    steps, evidence = explicit, "It was asked for by name."
+    if len(images) < FEWEST:
+        return Preparation(steps, "user", evidence)
+    others = [c for c in CANDIDATES if c.name != explicit.name]
+    found = fingerprint(traced, _spread(images), (*others, explicit))
+    return Preparation(
+        steps, "user", evidence, contradicts(found, explicit.name), _by_divergence(found)
+    )
+
+
+def own(traced: TracedModel) -> Preparation | None:
+    """No change, where the model prepares its images itself."""
+    where = own_preprocessing(traced)
+    if not where:
+        return None
+    return Preparation(
+        preprocessing("none"), "model", f"The model prepares its images itself, at '{where}'."
+    )
+
+
+def found_out(traced: TracedModel, images: Floats, labels: NDArray[np.int64] | None) -> Preparation:
+    """The preprocessing that the model was trained with, as far as images can tell.
+
+    Args:
+        traced: a model with one image input.
+        images: float32 (N, H, W, C), values 0..255 before preprocessing, at best 16 to 64.
+        labels: class index per image, -1 where unknown; ``None`` if there are none.
+
+    Raises:
+        InputError: neither the BatchNorm statistics nor the labels tell; the message says why and
+            names the choices.
+    """
+    found = fingerprint(traced, _spread(images))
+    if found.chosen is not None:
+        return Preparation(
+            preprocessing(found.chosen),
+            "fingerprint",
+            found.reason,
+            alternatives=_by_divergence(found),
+        )
+    reasons = [found.reason]
+    if labels is not None and (labels >= 0).any():
+        trial = by_accuracy(traced, images, labels)
+        if trial.chosen is not None:
+            return Preparation(
+                preprocessing(trial.chosen),
+                "accuracy",
+                trial.reason,
+                alternatives=_by_accuracy(trial, found),
+            )
+        reasons.append(trial.reason)
+    raise InputError(unknown(traced.model.name, reasons))
+
+
+def unknown(model: str, reasons: Sequence[str]) -> str:
+    """The sentence for a user whose model does not tell its preprocessing."""
+    return (
+        f"How '{model}' was fed in training must be known to prepare image files, and it cannot "
+        f"be found out: {' '.join(reasons)} Name it with --preprocess (in Python preprocess=): "
+        f"{CHOICES}."
+    )
+
+
+def _spread(images: Floats) -> Floats:
+    """As many as the fingerprint uses, from the first to the last: files come class by class."""
+    places = np.linspace(0, len(images) - 1, min(MOST, len(images)))
+    spread: Floats = images[places.round().astype(int)]
+    return spread
+
+
+def _by_divergence(found: Fingerprint) -> tuple[Alternative, ...]:
+    first = {name: figures[0] for name, figures in found.divergences.items()}
+    return tuple(Alternative(name, first[name]) for name in sorted(first, key=first.__getitem__))
+
+
+def _by_accuracy(trial: Trial, found: Fingerprint) -> tuple[Alternative, ...]:
+    names = sorted(trial.correct, key=lambda name: -trial.correct[name])
+    divergences = {name: figures[0] for name, figures in found.divergences.items()}
+    return tuple(
+        Alternative(name, divergences.get(name), trial.correct[name] / trial.images)
+        for name in names
+    )
