@@ -17,6 +17,8 @@ ROWS = (
     ("images",),
     ("model",),
     ("feed",),
+    ("statistics",),
+    ("store",),
     ("selection",),
     ("document",),
     ("render",),

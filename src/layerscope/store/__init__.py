@@ -1,0 +1,1 @@
+"""What a run leaves on disk, so that it can be killed at any moment and go on."""
