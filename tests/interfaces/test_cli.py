@@ -62,6 +62,13 @@ def run(*arguments, cwd=None):
         os.chdir(before)
 
 
+def test_a_terminal_also_gets_a_preview(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("layerscope.interfaces.cli._on_terminal", lambda: True)
+    done = run("show", folder / "model.keras", folder / "photo.jpg", "-o", tmp_path / "out")
+    assert "block1_conv" in done.stdout
+    assert done.stdout.endswith(f"{tmp_path / 'out'}\n")
+
+
 def test_show_writes_the_pictures_and_prints_where(folder, tmp_path):
     done = run("show", folder / "model.keras", folder / "photo.jpg", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.stderr

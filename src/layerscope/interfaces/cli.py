@@ -15,7 +15,9 @@ import layerscope
 from layerscope.errors import EnvironmentFailure, InputError, LayerscopeError
 
 if TYPE_CHECKING:
+    from layerscope.model.preparation import Preparation
     from layerscope.scope import Scope
+    from layerscope.show import Shown
 
 BAD_INPUT, ENVIRONMENT, INTERRUPTED = 2, 4, 130
 
@@ -219,13 +221,38 @@ def show(
         )
         say("Drawing ...")
         files = shown.save(output)
-    for note in shown.notes if not quiet else ():
-        typer.echo(_printable(f"layerscope: {note.text}"), err=True)
+    if shown.prepared and not quiet:
+        _tell(shown.prepared)
     for item in shown.skipped if not quiet else ():
         typer.echo(_printable(f"layerscope: skipped {item.file}: {item.reason}"), err=True)
     for path, reason in shown.not_drawn if not quiet else ():
         typer.echo(_printable(f"layerscope: not drawn: {path} ({reason})"), err=True)
+    if _on_terminal():
+        _preview(shown)
     typer.echo(str(output if len(files) > 1 else files[0]))
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _preview(shown: "Shown") -> None:
+    """The maps of one layer, or what there is of a network, for someone at a terminal."""
+    from rich.console import Console
+
+    from layerscope.render import terminal
+
+    parts = shown.grids if len(shown.grids) == 1 else shown.overviews
+    for part in parts:
+        terminal.show(part, Console())
+
+
+def _tell(prepared: "Preparation") -> None:
+    """Say what was found out about the preprocessing, and what speaks against a choice."""
+    found_out = prepared.chosen_by in ("fingerprint", "accuracy")
+    for text in (prepared.suspect, str(prepared) if found_out else ""):
+        if text:
+            typer.echo(_printable(f"layerscope: {text}"), err=True)
 
 
 def _count(maps: str | None) -> int | Literal["all"] | None:
