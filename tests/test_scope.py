@@ -236,7 +236,7 @@ def test_paths_in_a_tuple_and_arrays_in_a_list_are_what_they_look_like(photos):
     names = [photos / "a.jpg", photos / "c.png"]
     listed, tupled = scope.maps(names), scope.maps(tuple(names))
     np.testing.assert_array_equal(listed["block1_conv"], tupled["block1_conv"])
-    with pytest.raises(InputError, match="name it with --preprocess"):
+    with pytest.raises(InputError, match="Name it with --preprocess"):
         Scope(small()).maps(tuple(names))
     batch = images(2)
     np.testing.assert_array_equal(

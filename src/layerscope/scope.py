@@ -14,7 +14,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from layerscope.document.colour import ScaleKind, photo
-from layerscope.document.parts import Note
 from layerscope.errors import InputError, ModelError
 from layerscope.feed import Batch, Collected, from_array, from_inputs, from_source
 from layerscope.images import Source, class_names, preprocessing, read
@@ -199,18 +198,15 @@ class Scope:
             most,
             maps is not None,
             scale,
-            self._remarks(images),
+            self._known_preparation(images),
         )
 
-    def _remarks(self, images: Images) -> tuple[Note, ...]:
-        """How image files were prepared, for a reader."""
+    def _known_preparation(self, images: Images) -> Preparation | None:
+        """How images were prepared, if they are files."""
         images = self._plain(images)
         files = images if isinstance(images, list) else [images]
-        if not all(isinstance(file, str | os.PathLike) for file in files):
-            return ()
-        prepared = self.preparation(images)
-        doubt = [Note(prepared.suspect, "warn")] if prepared.suspect else []
-        return (*doubt, Note(str(prepared)))
+        paths = all(isinstance(file, str | os.PathLike) for file in files)
+        return self.preparation(images) if paths else None
 
     def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
         """Side in input pixels of the area that really moves the centre of a layer's maps.

@@ -16,6 +16,7 @@ from layerscope.document.colour import Bytes, ScaleKind
 from layerscope.document.compose import document, grid, overview
 from layerscope.document.parts import Document, MapGrid, Note, Overview
 from layerscope.errors import EnvironmentFailure, InputError
+from layerscope.model.preparation import Preparation
 from layerscope.render.html import write_html
 from layerscope.render.notebook import DocumentDisplay, PartDisplay
 from layerscope.render.png import write_png
@@ -35,7 +36,7 @@ class Shown:
         grids: one per layer, all images side by side.
         not_drawn: (layer, reason) of the layers that have no picture.
         skipped: files that could not be used.
-        notes: what a reader must know besides, such as how the images were prepared.
+        prepared: how image files were prepared; ``None`` for arrays, which are used as given.
     """
 
     model: str
@@ -43,7 +44,7 @@ class Shown:
     grids: tuple[MapGrid, ...]
     not_drawn: tuple[tuple[str, str], ...] = ()
     skipped: tuple[Skipped, ...] = ()
-    notes: tuple[Note, ...] = ()
+    prepared: Preparation | None = None
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the pictures.
@@ -92,7 +93,9 @@ class Shown:
     def document(self) -> Document:
         """Everything as one document, for a page or a terminal."""
         title = f"{self.model}: {', '.join(part.name for part in self.overviews)}"
-        notes = list(self.notes)
+        about, doubt = (str(self.prepared), self.prepared.suspect) if self.prepared else ("", "")
+        notes = [Note(doubt, "warn")] if doubt else []
+        notes += [Note(about)] if about else []
         notes += [Note(f"{path} is not drawn: {reason}.") for path, reason in self.not_drawn]
         notes += [Note(f"{s.file} was skipped: {s.reason}.", "warn") for s in self.skipped]
         return document(title, self.overviews, self.grids, notes)
@@ -111,7 +114,7 @@ def show(
     most: int | None = MOST_SHOWN,
     exactly: bool = False,
     scale: ScaleKind = "map",
-    notes: Sequence[Note] = (),
+    prepared: Preparation | None = None,
 ) -> Shown:
     """Pictures of every layer.
 
@@ -123,7 +126,7 @@ def show(
         most: show at most so many maps of a layer; ``None`` for all.
         exactly: show exactly so many instead of as few as carry enough.
         scale: one colour scale per ``map`` or per ``layer``.
-        notes: what a reader must know besides.
+        prepared: how image files were prepared.
 
     Raises:
         InputError: no layer has a map that can be drawn.
@@ -145,7 +148,7 @@ def show(
     for i, (photo, name) in enumerate(zip(photos, names, strict=True)):
         rows = grids if len(photos) == 1 else [_of_image(part, i) for part in grids]
         sheets.append(overview(photo, name, rows, predictions[i]))
-    return Shown(model, tuple(sheets), grids, hidden, maps.skipped, tuple(notes))
+    return Shown(model, tuple(sheets), grids, hidden, maps.skipped, prepared)
 
 
 def _of_image(part: MapGrid, at: int) -> MapGrid:

@@ -7,8 +7,10 @@ from nets import SIDE, L, crops, net, settled
 from PIL import Image
 
 import layerscope
+from layerscope.document.parts import Note
 from layerscope.errors import InputError
 from layerscope.images.preprocess import CANDIDATES, preprocessing
+from layerscope.interfaces.cli import app
 from layerscope.model.traced import TracedModel
 
 
@@ -112,10 +114,23 @@ def test_few_images_cast_no_doubt_on_an_explicit_choice(model, folder):
 
 def test_pictures_say_how_the_images_were_prepared(model, folder):
     files = sorted(folder.rglob("*.png"))[::2]
-    notes = layerscope.Scope(model, "torch").show(files, layers="conv").notes
-    assert [note.severity for note in notes] == ["warn", "info"]
+    shown = layerscope.Scope(model, "torch").show(files, layers="conv")
+    assert "speak for 0..1" in shown.prepared.suspect
+    notes = [p for s in shown.document.sections for p in s.parts if isinstance(p, Note)]
+    assert [note.severity for note in notes[:2]] == ["warn", "info"]
     assert "speak for 0..1" in notes[0].text
     assert notes[1].text.startswith("Preprocessing torch.")
+
+
+def test_the_command_line_says_what_it_found_out(model, folder, tmp_path, capsys):
+    model.save(tmp_path / "m.keras")
+    files = map(str, sorted(folder.rglob("*.png"))[::2])
+    with pytest.raises(SystemExit) as done:
+        app(["show", str(tmp_path / "m.keras"), *files, "-o", str(tmp_path / "out")])
+    assert done.value.code == 0
+    told = capsys.readouterr().err
+    assert "layerscope: Preprocessing 0..1. 0..1 gives the mean and variance that" in told
+    assert "next is" in told
 
 
 def test_a_model_for_any_size_is_asked_with_images_of_one_size(folder, tmp_path):
