@@ -18,6 +18,7 @@ ROWS = (
     ("model",),
     ("feed",),
     ("statistics",),
+    ("measures",),
     ("store",),
     ("selection",),
     ("document",),

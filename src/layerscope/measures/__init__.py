@@ -1,0 +1,1 @@
+"""Measures: pure formulas over arrays, one file per family, all listed in `measures.table`."""
