@@ -66,7 +66,7 @@ def read_states(path: Path) -> dict[str, dict[str, dict[str, NDArray[Any]]]]:
         EnvironmentFailure: it cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             index = json.loads(arrays[INDEX].tobytes())
             return {
                 layer: {
