@@ -21,6 +21,7 @@ ROWS = (
     ("measures",),
     ("store",),
     ("selection",),
+    ("audit",),
     ("document",),
     ("render",),
     ("show",),

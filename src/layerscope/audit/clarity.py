@@ -1,0 +1,263 @@
+"""Which channels carry anything at all: what can be said without a null.
+
+Vitality only: whether a map is noisy, blurry or clear needs nulls, so that every other channel
+stays ``not_judged``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from layerscope.audit.figures import count, firing_bound, listed, percent
+from layerscope.audit.findings import Effect, Finding, Panel, untested
+from layerscope.selection import flat
+
+Counts = Mapping[str, int]
+
+CHANNEL_VERDICTS = (
+    "non_finite",
+    "dead",
+    "constant",
+    "saturated",
+    "artefact",
+    "noisy",
+    "blurry",
+    "not_judged",
+    "unsure",
+    "clear",
+)
+"""A channel has the first of these that applies."""
+
+_STRUCTURE = ("artefact", "noisy", "blurry", "unsure", "clear")
+
+
+@dataclass(frozen=True, slots=True)
+class VitalityLimits:
+    """When a channel is dead, constant or saturated, and when a layer has too many of them.
+
+    Attributes:
+        fewest_images: images below which only ``non_finite`` is said: in late layers a sound
+            channel often stays silent on a handful of images.
+        constant: on signed maps, the range of a channel as a share of the median range of its
+            layer below which it is constant. Rounding (a range under 1e-6 of the magnitude) is
+            constant on all maps.
+        saturated: share of the pixels at .99 of the activation's bound and more from which a
+            channel is saturated.
+        warn_share: share of the channels of a layer from which dead, constant or saturated ones
+            deserve a warning. Trained nets with nothing wrong have some (weight decay and ReLU
+            switch channels off), so fewer are for information.
+        warn_channels: the same as a number of channels, for narrow layers.
+    """
+
+    fewest_images: int = 10
+    constant: float = 1e-4
+    saturated: float = 0.5
+    warn_share: float = 0.1
+    warn_channels: int = 2
+
+    def minor(self, channels: int, share: float, images: int) -> bool:
+        """Whether so many channels of a layer are nothing to warn of.
+
+        With few images the share must also exceed the firing rate that so many images can miss:
+        ten images overlook a channel that fires on a quarter of all.
+        """
+        needed = max(self.warn_share, firing_bound(images))
+        return channels < self.warn_channels or share < needed
+
+
+LIMITS = VitalityLimits()
+
+
+def verdicts(channels: pd.DataFrame, limits: VitalityLimits = LIMITS) -> "pd.Series[str]":
+    """One verdict per channel, of `CHANNEL_VERDICTS`: those that need no null.
+
+    Dead is said only of layers whose maps are nowhere below 0 (ReLU and its like): there a
+    channel that never fired is 0 everywhere. On signed maps, before an activation or after one
+    such as SiLU, a value below 0 is no silence, and only the range counts.
+
+    Args:
+        channels: one row per channel with the columns ``layer``, ``images``, ``finite`` (all maps
+            of the channel are), ``fired`` (images with a value above 0), ``minimum`` and
+            ``maximum`` (over all pixels and images), ``saturated_share`` (of the pixels) and
+            ``pre_activation``.
+        limits: where the lines are drawn.
+    """
+    layer = channels["layer"]
+    finite = channels["finite"].to_numpy(bool)
+    low, high = (
+        np.where(finite, channels[name].to_numpy(np.float64), 0) for name in ("minimum", "maximum")
+    )
+    signed = channels["pre_activation"].to_numpy(bool)
+    signed |= _per_layer(low, layer, "min") < 0
+    still = flat(low, high)
+    typical = _per_layer(np.where(finite & ~still, high - low, np.nan), layer, "median")
+    with np.errstate(invalid="ignore"):
+        narrow = signed & (high - low <= limits.constant * typical)
+    enough = channels["images"].to_numpy() >= limits.fewest_images
+    found = np.select(
+        [
+            ~finite,
+            ~enough,
+            ~signed & (channels["fired"].to_numpy() == 0),
+            still | narrow,
+            channels["saturated_share"].to_numpy(np.float64) >= limits.saturated,
+        ],
+        ["non_finite", "not_judged", "dead", "constant", "saturated"],
+        "not_judged",
+    )
+    return pd.Series(found, index=channels.index, name="verdict", dtype=object)
+
+
+def _per_layer(values: Any, layer: "pd.Series[str]", how: Literal["min", "median"]) -> Any:
+    return pd.Series(values).groupby(layer.to_numpy()).transform(how).to_numpy()
+
+
+def counts(found: Iterable[str]) -> dict[str, int]:
+    """How many channels have each verdict, and ``total``, their sum."""
+    every = list(found)
+    tally = {verdict: every.count(verdict) for verdict in CHANNEL_VERDICTS}
+    return {"total": sum(tally.values()), **tally}
+
+
+def added(many: Iterable[Counts]) -> dict[str, int]:
+    """Sum of the counts of several layers."""
+    every = list(many)
+    return {name: sum(one[name] for one in every) for name in ("total", *CHANNEL_VERDICTS)}
+
+
+def vitality_findings(
+    channels: pd.DataFrame, limits: VitalityLimits = LIMITS
+) -> tuple[Finding, ...]:
+    """Findings on the channels of each layer that carry nothing or nothing finite.
+
+    Their effect is a share of the channels of the layer. It has no interval over channels: those
+    are all the channels there are. What was sampled are the images, and for them the message
+    gives an upper limit.
+
+    Args:
+        channels: the table of `verdicts` with the columns ``channel`` and ``verdict``, its layers
+            in the order of the network.
+        limits: when many are too many.
+    """
+    found: list[Finding] = []
+    first_broken = ""
+    for name, rows in channels.groupby("layer", sort=False):
+        layer = str(name)
+        for verdict in ("non_finite", "dead", "constant", "saturated"):
+            own = rows[rows["verdict"] == verdict]
+            if own.empty:
+                continue
+            if verdict == "non_finite":
+                first_broken = first_broken or layer
+            found.append(_finding(verdict, layer, rows, own, first_broken, limits))
+    return tuple(found)
+
+
+_KIND_OF = {
+    "non_finite": "non-finite",
+    "dead": "dead-channels",
+    "constant": "constant-channels",
+    "saturated": "saturated-channels",
+}
+
+
+def _finding(
+    verdict: str,
+    layer: str,
+    rows: pd.DataFrame,
+    own: pd.DataFrame,
+    first_broken: str,
+    limits: VitalityLimits,
+) -> Finding:
+    images = int(rows["images"].max())
+    share = len(own) / len(rows)
+    message, advice = _words(verdict, layer, len(rows), own, images, first_broken)
+    return Finding(
+        _KIND_OF[verdict],
+        message,
+        advice,
+        layer=layer,
+        channels=tuple(int(channel) for channel in own["channel"]),
+        effect=Effect("share of channels", share),
+        images=images,
+        minor=verdict != "non_finite" and limits.minor(len(own), share, images),
+    )
+
+
+def _words(
+    verdict: str, layer: str, width: int, own: pd.DataFrame, images: int, first_broken: str
+) -> tuple[str, str]:
+    one = len(own) == 1
+    who = f"{len(own):,} of {count(width, 'channel')} of {layer}"
+    seen = count(images, "image")
+    bound = f"{100 * firing_bound(images):.2g} %"
+    each = "it" if one else "each"
+    which = f"channel{'' if one else 's'} {listed(list(own['channel']))}"
+    if verdict == "dead":
+        return (
+            f"{who} never fired on {seen}: {each} fires on at most {bound} of such images (95 %).",
+            "In a pruned net this is meant. Otherwise look at the bias, or the BatchNorm shift, "
+            f"of {which}: far below 0 is the usual cause. A smaller learning rate, less weight "
+            "decay or a leaky activation may keep such channels alive in a new training.",
+        )
+    if verdict == "constant":
+        return (
+            f"{who} {'holds' if one else 'hold'} one value on {seen}, everywhere: {each} varies "
+            f"on at most {bound} of such images (95 %).",
+            "On such images a constant tells nothing apart, and a bias could stand in for it. "
+            f"Look at the incoming weights, or the BatchNorm scale, of {which}: all near 0 is "
+            "the usual cause, by pruning or by weight decay.",
+        )
+    if verdict == "saturated":
+        highest = percent(float(own["saturated_share"].max()))
+        return (
+            f"{who} {'is' if one else 'are'} at the bound of the activation in half of the pixels "
+            f"and more ({'' if one else 'up to '}{highest}, {seen}).",
+            "There the channel no longer tells strong from stronger, and little gradient flows. "
+            "Input on a larger scale than in training is a common cause: check the preprocessing, "
+            f"then the scale of the weights of {which}.",
+        )
+    return _broken(who, layer, seen, first_broken)
+
+
+def _broken(who: str, layer: str, seen: str, first: str) -> tuple[str, str]:
+    message = f"{who} gave NaN or infinity on some of {seen}."
+    if layer != first:
+        return message, f"Look at {first} first: what is not finite there spreads to later layers."
+    return (
+        f"{message} No layer before it did.",
+        "Look for NaN in the images and in the weights of this layer, for a division by 0 or a "
+        "logarithm, and in mixed precision for values above 65,504, where float16 ends.",
+    )
+
+
+def clarity_panel(total: Counts) -> Panel:
+    """Return what the clarity panel says.
+
+    Judged are all channels but the ``not_judged`` ones. Clear: at least 80 % of them are. Unsure:
+    over 50 % are. Unclear: at most 20 % are clear. Mixed: the rest. Unsure goes before unclear,
+    since channels one is unsure of are not known to be unclear.
+    """
+    if not total["total"]:
+        return untested("No channel was measured.")
+    judged = total["total"] - total["not_judged"]
+    still = {name: total[name] for name in CHANNEL_VERDICTS[:4] if total[name]}
+    said = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in still.items())
+    of_all = f"of {count(total['total'], 'channel')}"
+    if not judged or (total["not_judged"] and not any(total[name] for name in _STRUCTURE)):
+        reason = "Whether maps show the image clearly was not tested: that needs nulls."
+        seen = f"{said[:1].upper()}{said[1:]} {of_all}." if said else ""
+        seen = seen or f"None {of_all} was found dead, constant, saturated or non-finite."
+        return Panel("not-tested", f"{seen} {reason}", (reason,))
+    clear, unsure = total["clear"] / judged, total["unsure"] / judged
+    if clear >= 0.8:
+        verdict = "clear"
+    elif unsure > 0.5:
+        verdict = "unsure"
+    else:
+        verdict = "unclear" if clear <= 0.2 else "mixed"
+    summary = f"{total['clear']:,} of {count(judged, 'judged channel')} clear ({percent(clear)})"
+    return Panel(verdict, f"{summary}{f'; {said}' if said else ''}.")
