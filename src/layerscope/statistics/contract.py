@@ -48,6 +48,16 @@ class MapBatch:
         """Sums over the pixels of each map, computed once for all statistics."""
         return map_sums(self.values, self.sampled, self.ceiling)
 
+    @cached_property
+    def cells(self) -> Floats:
+        """Each map pooled to 2 x 2 means, (N, 4, C); fewer cells for maps of one row or column."""
+        rows, columns = (
+            [(0, side // 2), (side // 2, side)] if side > 1 else [(0, 1)]
+            for side in self.values.shape[1:3]
+        )
+        means = [self.values[:, a:b, c:d].mean((1, 2)) for a, b in rows for c, d in columns]
+        return np.stack(means, axis=1)
+
 
 class Statistic(Protocol):
     """Sums over images for every channel of one layer."""
