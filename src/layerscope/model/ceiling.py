@@ -1,0 +1,36 @@
+"""The bound of the activation that made a map, beyond which a channel cannot say more."""
+
+import numpy as np
+import tensorflow as tf
+
+from layerscope.model import operations
+from layerscope.model.taps import Tap, Wiring
+
+_BOUNDS = {"Relu6": 6.0, "Sigmoid": 1.0, "Tanh": 1.0, "Softsign": 1.0, "Softmax": 1.0}
+
+
+def ceiling(wiring: Wiring, tap: Tap) -> float:
+    """The largest absolute value that the activation at a tap can give; infinite without bound."""
+    return _bound(wiring, wiring.tensors[tap.tensor].op)
+
+
+def _bound(wiring: Wiring, op: tf.Operation) -> float:
+    if op.type in _BOUNDS:
+        return _BOUNDS[op.type]
+    moving = [t for t in op.inputs if t.name in wiring.moving]
+    if len(moving) != 1:
+        return float("inf")
+    fixed = [operations.static(t) for t in op.inputs if t is not moving[0]]
+    # A clip is bound by its upper end, which follows its lower one.
+    if op.type in {"Minimum", "ClipByValue"} and _is_number(fixed[-1]):
+        return float(np.abs(fixed[-1]).item())
+    if op.type in operations.COPIES or op.type in {"Relu", "Maximum"}:
+        return _bound(wiring, moving[0].op)
+    if op.type in {"Mul", "RealDiv"} and _is_number(fixed[0]):
+        factor = float(np.abs(fixed[0]).item())
+        return _bound(wiring, moving[0].op) * (factor if op.type == "Mul" else 1 / factor)
+    return float("inf")
+
+
+def _is_number(value: np.ndarray | None) -> bool:
+    return value is not None and value.size == 1 and bool(np.isfinite(value).all() and value.any())
