@@ -144,3 +144,12 @@ def test_a_full_disk_is_told_with_the_path(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "replace", no_space)
     with pytest.raises(EnvironmentFailure, match=r"rows' cannot be written \(No space left"):
         store.write(0, {"mean": some(8)})
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path):
+    open_rows(tmp_path, QUANTITIES, block=8).write(0, {"mean": some(8)})
+    half = tmp_path / "mean" / "c" / "0" / "0.0123abcd.partial"
+    half.write_bytes(b"half")
+    store = open_rows(tmp_path, QUANTITIES, block=8)
+    assert not half.exists()
+    assert store.read("Ä", "mean").tobytes() == some(8)["Ä"].tobytes()

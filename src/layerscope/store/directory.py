@@ -174,19 +174,17 @@ def _refuse_what_is_no_run(run: Path) -> None:
 @contextmanager
 def _locked(run: Path) -> Iterator[None]:
     # The system frees the lock when the process dies, however it dies.
-    lock = FileLock(run / LOCK, thread_local=False)
+    lock = FileLock(run / LOCK)
     with told_as_failure(run):
         try:
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
         except Timeout as error:
             raise InputError(
                 f"One process at a time works in a run directory, and another one has '{run}'; "
                 "wait until it ends, or choose another directory."
             ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _refuse_another_plan(

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from layerscope.errors import EnvironmentFailure, InputError, LayerscopeError, MissingFileError
+from layerscope.errors import EnvironmentFailure, InputError, MissingFileError
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -106,8 +106,6 @@ def told_as_failure(path: Path) -> Iterator[None]:
     """Turn what the system says while ``path`` is written into an `EnvironmentFailure`."""
     try:
         yield
-    except LayerscopeError:
-        raise
     except OSError as error:
         raise EnvironmentFailure(
             f"'{path}' cannot be written ({error.strerror or error}); make room or choose another "

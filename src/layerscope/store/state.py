@@ -4,6 +4,7 @@ The arrays are named by numbers, and an index of layers, statistics and names st
 layer names are hostile text and never become the names of files.
 """
 
+import errno
 import json
 import zipfile
 from collections.abc import Mapping
@@ -78,4 +79,6 @@ def read_states(path: Path) -> dict[str, dict[str, dict[str, NDArray[Any]]]]:
     except _DAMAGE as error:
         raise damaged(path, error) from error
     except OSError as error:
-        raise cannot_be_read(path, error) from error
+        # Damaged offsets lead before the beginning of the file.
+        told = damaged if error.errno == errno.EINVAL else cannot_be_read
+        raise told(path, error) from error
