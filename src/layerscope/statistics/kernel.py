@@ -72,52 +72,25 @@ def map_sums(values: Floats, sampled: NDArray[np.bool_], ceiling: float = float(
     Returns:
         For each map numbers that do not depend on the other images of the batch.
     """
-    count, height, width, channels = values.shape
-    flat = np.ascontiguousarray(values, np.float32).reshape(-1)
-    flat.flags.writeable = False  # one type, one compilation
+    values = np.ascontiguousarray(values, np.float32)
     chosen = np.ascontiguousarray(sampled, np.bool_)
-    bands = min(height, BANDS)
-    threshold = _threshold(ceiling)
-    pivot = np.empty((count, channels), np.float32)
-    sums = np.zeros((bands, count, 4, channels), np.float64)
-    ends = np.empty((bands, count, 2, channels), np.float32)
-    counts = np.zeros((bands, count, 3, channels), np.int32)
-    position = np.zeros(height * width * channels, np.float32)
-    _pivots(flat, height, width, channels, pivot)
-    workers = _workers() if flat.size >= WORTH_THREADS else 1
-    arguments = (flat, height, width, chosen, threshold, pivot, sums, ends, counts, position)
-    others = [
-        _pool(os.getpid()).submit(_bands, *arguments, at, workers) for at in range(1, workers)
-    ]
-    _bands(*arguments, 0, workers)
-    for other in others:
-        other.result()
-    finite = np.empty((count, channels), np.bool_)
-    results = np.empty((3, count, channels), np.float64)
-    _finish(flat, height, width, chosen, threshold, pivot, sums, ends, counts, finite, results)
-    _without(flat, chosen, pivot, finite, position)
-    seen = finite & chosen[:, None]
-    return MapSums(
-        finite,
-        ends[0, :, 0],
-        ends[0, :, 1],
-        counts[0, :, 0],
-        results[0],
-        counts[0, :, 1].astype(np.int64),
-        counts[0, :, 2].astype(np.int64),
-        results[1],
-        results[2],
-        position.reshape(height, width, channels),
-        np.where(seen, pivot, 0.0).sum(axis=0, dtype=np.float64),
-        seen.sum(axis=0),
-    )
+    with np.errstate(invalid="ignore", over="ignore"):  # damaged maps are told apart at the end
+        pivot = _pivots(values)
+        parts = _parts(values, chosen, pivot, np.float32(_threshold(ceiling)))
+        return _together(values, chosen, pivot, parts)
 
 
-BANDS = 8
-"""The most bands that the rows of the maps are cut into: enough for the cores to share."""
+PIVOT_ROWS = np.array([1, 3, 5, 7]) / 8
+PIVOT_COLUMNS = np.array([3, 7, 1, 5]) / 8
+"""Where the pixels for the pivot lie: apart, and away from the border, where maps are special."""
 
-WORTH_THREADS = 100_000
-"""Fewer values are summed sooner than another thread wakes up."""
+
+def _pivots(values: Floats) -> Floats:
+    """The mean of a few pixels, (N, C); 0 where it is not finite, as then the map is not."""
+    height, width = values.shape[1:3]
+    rows, columns = (PIVOT_ROWS * height).astype(int), (PIVOT_COLUMNS * width).astype(int)
+    mean = values[:, rows, columns].mean(axis=1, dtype=np.float64).astype(np.float32)
+    return np.where(np.isfinite(mean), mean, np.float32(0))
 
 
 def _threshold(ceiling: float) -> np.float32:
@@ -125,6 +98,51 @@ def _threshold(ceiling: float) -> np.float32:
     exact = 0.99 * ceiling
     near = np.float32(exact)
     return near if near >= exact else np.nextafter(near, np.float32(np.inf))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What each band of rows adds, (bands, N, C); the kinds of `sums` and `ends` come first."""
+
+    sums: Doubles  # of d, of d^2, of d times the d above and to the left, of d at the borders
+    ends: Floats  # maximum, minimum
+    counts: NDArray[np.int64]  # first row of the maximum, positive, saturated
+    position: Floats  # (H, W, C)
+
+
+BAND_PIXELS, MOST_BANDS = 96, 8
+LANES = 256
+"""The most channels at a time: their running sums stay in the nearest cache."""
+
+WORTH_THREADS = 200_000
+"""Fewer values are summed sooner than another thread wakes up."""
+
+
+def _parts(
+    values: Floats, sampled: NDArray[np.bool_], pivot: Floats, threshold: np.float32
+) -> _Parts:
+    count, height, width, channels = values.shape
+    bands = max(min(height, MOST_BANDS, height * width // BAND_PIXELS), 1)
+    blocks = 1 if channels <= LANES else 2 * -(-channels // (2 * LANES))
+    parts = _Parts(
+        np.zeros((4, bands, count, channels)),
+        np.empty((2, bands, count, channels), np.float32),
+        np.zeros((3, bands, count, channels), np.int64),
+        np.zeros((height, width, channels), np.float32),
+    )
+    flat = values.reshape(-1)
+    flat.flags.writeable = False  # one type, one compilation
+    arguments = (
+        *(flat, width, sampled, threshold, pivot, blocks),
+        *(parts.sums, parts.ends, parts.counts, parts.position.reshape(height, -1)),
+    )
+    workers = min(_workers(), bands * blocks) if flat.size >= WORTH_THREADS else 1
+    # The calling thread takes its share.
+    others = [_pool(os.getpid()).submit(_work, *arguments, at, workers) for at in range(1, workers)]
+    _work(*arguments, 0, workers)
+    for other in others:
+        other.result()
+    return parts
 
 
 def _workers() -> int:
@@ -136,166 +154,6 @@ def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - threads do not 
     return ThreadPoolExecutor(_workers(), thread_name_prefix="layerscope-sums")
 
 
-def _compiled(function: Any) -> Any:
-    try:
-        return numba.njit(nogil=True, cache=True, fastmath={"contract"})(function)
-    except RuntimeError:  # no folder in which the compiled code could be kept
-        return numba.njit(nogil=True, fastmath={"contract"})(function)
-
-
-PIVOT_PIXELS = 4
-
-
-@_compiled
-def _pivots(flat, height, width, channels, pivot):  # type: ignore[no-untyped-def]
-    """The mean of a few pixels that lie apart and away from the border; 0 if it is not finite."""
-    size = height * width
-    for image in range(pivot.shape[0]):
-        for channel in range(channels):
-            total = 0.0
-            for part in range(PIVOT_PIXELS):
-                row = (2 * part + 1) * height // (2 * PIVOT_PIXELS)
-                column = (2 * ((part * 2 + 1) % PIVOT_PIXELS) + 1) * width // (2 * PIVOT_PIXELS)
-                total += flat[(image * size + row * width + column) * channels + channel]
-            mean = np.float32(total / PIVOT_PIXELS)
-            pivot[image, channel] = mean if np.isfinite(mean) else np.float32(0)
-
-
-@_compiled
-def _full_row(  # type: ignore[no-untyped-def]
-    flat, at, above, above_at, width, pivot, work, position, place, threshold
-):
-    channels = pivot.size
-    zero, one = np.float32(0), np.float32(1)
-    for column in range(width):
-        start = column * channels
-        for c in range(channels):
-            a = flat[at + start + c]
-            d = a - pivot[c]
-            work[0, c] += d
-            work[1, c] += d * d
-            work[2, c] += d * (work[7, c] + (above[above_at + start + c] - pivot[c]))
-            work[7, c] = d
-            position[place + start + c] += d
-            work[3, c] = a if a > work[3, c] else work[3, c]
-            work[4, c] = a if a < work[4, c] else work[4, c]
-            work[5, c] += one if a > zero else zero
-            work[6, c] += one if abs(a) >= threshold else zero
-
-
-@_compiled
-def _cheap_row(flat, at, width, pivot, work, threshold):  # type: ignore[no-untyped-def]
-    channels = pivot.size
-    zero, one = np.float32(0), np.float32(1)
-    for column in range(width):
-        start = column * channels
-        for c in range(channels):
-            a = flat[at + start + c]
-            work[0, c] += a - pivot[c]
-            work[3, c] = a if a > work[3, c] else work[3, c]
-            work[4, c] = a if a < work[4, c] else work[4, c]
-            work[5, c] += one if a > zero else zero
-            work[6, c] += one if abs(a) >= threshold else zero
-
-
-@_compiled
-def _edges(flat, at, first, last, step, pivot, total):  # type: ignore[no-untyped-def]
-    channels = pivot.size
-    for column in range(first, last, step):
-        for c in range(channels):
-            total[c] += flat[at + column * channels + c] - pivot[c]
-
-
-@_compiled
-def _bands(  # type: ignore[no-untyped-def]
-    flat, height, width, sampled, threshold, pivot, sums, ends, counts, position, first, step
-):
-    """Every step-th band from the first: what its rows add to every map."""
-    bands, images, _, channels = sums.shape
-    length = width * channels
-    work = np.empty((8, channels), np.float32)
-    nothing = np.empty(length, np.float32)
-    for band in range(first, bands, step):
-        for image in range(images):
-            mid = pivot[image]
-            total, end, number = sums[band, image], ends[band, image], counts[band, image]
-            end[0] = -np.inf
-            end[1] = np.inf
-            if sampled[image] and band == 0:
-                for column in range(width):
-                    nothing[column * channels : (column + 1) * channels] = mid
-            for row in range(band * height // bands, (band + 1) * height // bands):
-                at = (image * height + row) * length
-                work[:] = 0
-                work[3] = -np.inf
-                work[4] = np.inf
-                if not sampled[image]:
-                    _cheap_row(flat, at, width, mid, work, threshold)
-                else:
-                    place = row * length
-                    if row == 0:
-                        _full_row(
-                            flat, at, nothing, 0, width, mid, work, position, place, threshold
-                        )
-                    else:
-                        _full_row(
-                            flat,
-                            at,
-                            flat,
-                            at - length,
-                            width,
-                            mid,
-                            work,
-                            position,
-                            place,
-                            threshold,
-                        )
-                    _edges(flat, at, 0, width, max(width - 1, 1), mid, total[3])
-                    if width == 1:
-                        _edges(flat, at, 0, 1, 1, mid, total[3])
-                    if row == 0:
-                        _edges(flat, at, 0, width, 1, mid, total[3])
-                    if row == height - 1:
-                        _edges(flat, at, 0, width, 1, mid, total[3])
-                for c in range(channels):
-                    total[0, c] += work[0, c]
-                    total[1, c] += work[1, c]
-                    total[2, c] += work[2, c]
-                    if work[3, c] > end[0, c]:
-                        end[0, c] = work[3, c]
-                        number[0, c] = row
-                    end[1, c] = min(end[1, c], work[4, c])
-                    number[1, c] += np.int32(work[5, c])
-                    number[2, c] += np.int32(work[6, c])
-
-
-@_compiled
-def _exact(flat, start, height, width, channels, mean):  # type: ignore[no-untyped-def]
-    """The mean (kept where it is finite), m2 and rook of one map in float64, pixel by pixel."""
-    size = height * width
-    if not np.isfinite(mean):
-        mean = 0.0
-        for pixel in range(size):
-            mean += np.float64(flat[start + pixel * channels]) / size
-    m2 = rook = 0.0
-    for pixel in range(size):
-        d = flat[start + pixel * channels] - mean
-        m2 += d * d
-        if pixel % width:
-            rook += d * (flat[start + (pixel - 1) * channels] - mean)
-        if pixel >= width:
-            rook += d * (flat[start + (pixel - width) * channels] - mean)
-    return mean, m2, rook
-
-
-@_compiled
-def _all_finite(flat, start, size, channels):  # type: ignore[no-untyped-def]
-    for pixel in range(size):
-        if not np.isfinite(flat[start + pixel * channels]):
-            return False
-    return True
-
-
 FAR = 4.0
 """How many variances the pivot may lie from the mean, squared, before float32 is not enough."""
 
@@ -303,62 +161,271 @@ SMALLEST, LARGEST = 1e-15, 1e15
 """Between these the squares of differences are exact enough in float32."""
 
 
+def _together(values: Floats, sampled: NDArray[np.bool_], pivot: Floats, parts: _Parts) -> MapSums:
+    """Add the bands up, and sum again what float32 is not enough for."""
+    height, width = values.shape[1:3]
+    size, pairs = height * width, height * (width - 1) + width * (height - 1)
+    total, squares, products, border = parts.sums.sum(axis=1)
+    maximum, minimum = parts.ends[0].max(axis=0), parts.ends[1].min(axis=0)
+    shift = total / size
+    mean = pivot + shift
+    m2 = squares - total * shift
+    rook = products - shift * (4 * total - border) + shift**2 * pairs
+    spread = maximum.astype(np.float64) - minimum
+    finite = np.isfinite(total)
+    for image, channel in np.argwhere(~finite & (spread > LARGEST) & np.isfinite(spread)):
+        # Either the sum is too large for float32 or there is a NaN.
+        one = values[image, :, :, channel]
+        finite[image, channel] = np.isfinite(one).all()
+        mean[image, channel] = (one / size).sum(dtype=np.float64)
+    exact = (spread == 0) | ((spread > SMALLEST) & (spread < LARGEST) & (total * shift <= FAR * m2))
+    for image, channel in np.argwhere(finite & ~exact & sampled[:, None]):
+        around = values[image, :, :, channel] - mean[image, channel]
+        m2[image, channel] = (around**2).sum()
+        rook[image, channel] = (around[1:] * around[:-1]).sum() + (
+            around[:, 1:] * around[:, :-1]
+        ).sum()
+    seen = finite & sampled[:, None]
+    band = parts.ends[0].argmax(axis=0)[None]
+    row = np.take_along_axis(parts.counts[0], band, axis=0)[0]
+    return MapSums(
+        finite,
+        np.where(finite, maximum, np.float32(np.nan)),
+        np.where(finite, minimum, np.float32(np.nan)),
+        np.where(finite, row, 0).astype(np.int32),
+        np.where(finite, mean, np.nan),
+        np.where(finite, parts.counts[1].sum(axis=0), 0),
+        np.where(finite, parts.counts[2].sum(axis=0), 0),
+        np.where(seen, m2, np.nan),
+        np.where(seen & (pairs > 0), rook, np.nan),
+        _without(values, sampled, pivot, finite, parts.position),
+        np.where(seen, pivot, 0).sum(axis=0, dtype=np.float64),
+        seen.sum(axis=0),
+    )
+
+
+def _without(
+    values: Floats,
+    sampled: NDArray[np.bool_],
+    pivot: Floats,
+    finite: NDArray[np.bool_],
+    position: Floats,
+) -> Floats:
+    """Sum the positions again for the channels that a map that is not finite has spoilt."""
+    spoilt = (sampled[:, None] & ~finite).any(axis=0)
+    if spoilt.any():
+        position[..., spoilt] = 0
+        for image in np.flatnonzero(sampled):
+            d = values[image][..., spoilt] - pivot[image, spoilt]
+            position[..., spoilt] += np.where(finite[image, spoilt], d, np.float32(0))
+    return position
+
+
+def _compiled(function: Any) -> Any:
+    # Products may be fused with sums; nothing that would lose NaN or change the order of sums.
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder in which the compiled code could be kept
+        return numba.njit(**options)(function)
+
+
+# The running sums of some channels are one array, so that the compiler has few pointers to tell
+# apart and uses vector instructions; it needs slices as well, whose indices cannot be negative.
+# Rows apart by a multiple of 4096 bytes would hinder each other.
+APART = LANES + 16
+TOTAL, SQUARES, PRODUCTS, BORDER = 0, APART, 2 * APART, 3 * APART
+POSITIVE, SATURATED, LEFT, HIGH = 4 * APART, 5 * APART, 6 * APART, 7 * APART
+LOW, PIVOT, BEST, ROW = 8 * APART, 9 * APART, 10 * APART, 11 * APART
+ROWS = 12 * APART
+
+
+CHUNK = 2048
+"""About how many values are taken at a time, so that the second look at them costs little."""
+
+FLUSH_PIXELS = 128
+"""About how many pixels are added in float32."""
+
+
 @_compiled
-def _finish(  # type: ignore[no-untyped-def]
-    flat, height, width, sampled, threshold, pivot, sums, ends, counts, finite, results
-):
-    """Add the bands up, into the first one, and check whether float32 was enough."""
-    bands, images, _, channels = sums.shape
-    size = height * width
-    pairs = height * (width - 1) + width * (height - 1)
-    for image in range(images):
-        for c in range(channels):
-            for band in range(1, bands):
-                for kind in range(4):
-                    sums[0, image, kind, c] += sums[band, image, kind, c]
-                if ends[band, image, 0, c] > ends[0, image, 0, c]:
-                    ends[0, image, 0, c] = ends[band, image, 0, c]
-                    counts[0, image, 0, c] = counts[band, image, 0, c]
-                ends[0, image, 1, c] = min(ends[0, image, 1, c], ends[band, image, 1, c])
-                counts[0, image, 1, c] += counts[band, image, 1, c]
-                counts[0, image, 2, c] += counts[band, image, 2, c]
-            start = image * size * channels + c
-            total, squares, products, edge = sums[0, image, :, c]
-            finite[image, c] = np.isfinite(total) or _all_finite(flat, start, size, channels)
-            if not finite[image, c]:
-                ends[0, image, :, c] = np.nan
-                counts[0, image, :, c] = 0
-                results[:, image, c] = np.nan
+def _seen(a, high, low, positive, saturated, threshold):  # type: ignore[no-untyped-def]
+    zero, one = np.float32(0), np.float32(1)
+    return (
+        a if a > high else high,
+        a if a < low else low,
+        positive + (one if a > zero else zero),
+        saturated + (one if abs(a) >= threshold else zero),
+    )
+
+
+@_compiled
+def _cheap(flat, at, pixels, channels, lanes, sums, threshold):  # type: ignore[no-untyped-def]
+    """Add pixels of one row to the sums that need no neighbours."""
+    for pixel in range(0, pixels - 3, 4):
+        start = at + pixel * channels
+        v0 = flat[start : start + lanes]
+        v1 = flat[start + channels : start + channels + lanes]
+        v2 = flat[start + 2 * channels : start + 2 * channels + lanes]
+        v3 = flat[start + 3 * channels : start + 3 * channels + lanes]
+        for c in range(lanes):
+            pivot = sums[PIVOT + c]
+            d01 = (v0[c] - pivot) + (v1[c] - pivot)
+            sums[TOTAL + c] += d01 + ((v2[c] - pivot) + (v3[c] - pivot))
+            seen = (sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c])
+            seen = _seen(v0[c], *seen, threshold)
+            seen = _seen(v1[c], *seen, threshold)
+            seen = _seen(v2[c], *seen, threshold)
+            seen = _seen(v3[c], *seen, threshold)
+            sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
+    for pixel in range(pixels // 4 * 4, pixels):
+        start = at + pixel * channels
+        v0 = flat[start : start + lanes]
+        for c in range(lanes):
+            sums[TOTAL + c] += v0[c] - sums[PIVOT + c]
+            seen = (sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c])
+            seen = _seen(v0[c], *seen, threshold)
+            sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
+
+
+@_compiled
+def _pairs(flat, at, above, up, up_step, pixels, channels, lanes, sums):  # type: ignore[no-untyped-def]
+    """Add pixels of one row to the sums of squares and of products of neighbours."""
+    for pixel in range(0, pixels - 3, 4):
+        s, u = at + pixel * channels, up + pixel * up_step
+        v0, u0 = flat[s : s + lanes], above[u : u + lanes]
+        s, u = s + channels, u + up_step
+        v1, u1 = flat[s : s + lanes], above[u : u + lanes]
+        s, u = s + channels, u + up_step
+        v2, u2 = flat[s : s + lanes], above[u : u + lanes]
+        s, u = s + channels, u + up_step
+        v3, u3 = flat[s : s + lanes], above[u : u + lanes]
+        for c in range(lanes):
+            pivot = sums[PIVOT + c]
+            d0, d1, d2, d3 = v0[c] - pivot, v1[c] - pivot, v2[c] - pivot, v3[c] - pivot
+            sums[SQUARES + c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            near0 = d0 * (sums[LEFT + c] + (u0[c] - pivot)) + d1 * (d0 + (u1[c] - pivot))
+            near1 = d2 * (d1 + (u2[c] - pivot)) + d3 * (d2 + (u3[c] - pivot))
+            sums[PRODUCTS + c] += near0 + near1
+            sums[LEFT + c] = d3
+    for pixel in range(pixels // 4 * 4, pixels):
+        s, u = at + pixel * channels, up + pixel * up_step
+        v0, u0 = flat[s : s + lanes], above[u : u + lanes]
+        for c in range(lanes):
+            pivot = sums[PIVOT + c]
+            d0 = v0[c] - pivot
+            sums[SQUARES + c] += d0 * d0
+            sums[PRODUCTS + c] += d0 * (sums[LEFT + c] + (u0[c] - pivot))
+            sums[LEFT + c] = d0
+
+
+@_compiled
+def _difference(flat, at, pivots, length, result, place):  # type: ignore[no-untyped-def]
+    v, target = flat[at : at + length], result[place : place + length]
+    for i in range(length):
+        target[i] += v[i] - pivots[i]
+
+
+@_compiled
+def _border(flat, at, stride, pixels, lanes, sums):  # type: ignore[no-untyped-def]
+    """Add pixels a stride apart to the sum over the border."""
+    for pixel in range(pixels):
+        v = flat[at + pixel * stride : at + pixel * stride + lanes]
+        for c in range(lanes):
+            sums[BORDER + c] += v[c] - sums[PIVOT + c]
+
+
+@_compiled
+def _set(sums, kind, lanes, value):  # type: ignore[no-untyped-def]
+    for c in range(lanes):
+        sums[kind + c] = value
+
+
+@_compiled
+def _flush(sums, kind, lanes, target):  # type: ignore[no-untyped-def]
+    for c in range(lanes):
+        target[c] += sums[kind + c]
+        sums[kind + c] = 0
+
+
+@_compiled
+def _ends(sums, lanes, row):  # type: ignore[no-untyped-def]
+    """Note the row where the maximum has risen."""
+    for c in range(lanes):
+        best, high = sums[BEST + c], sums[HIGH + c]
+        sums[ROW + c] = row if high > best else sums[ROW + c]
+        sums[BEST + c] = high
+
+
+@_compiled
+def _map_band(  # type: ignore[no-untyped-def]
+    flat, at, rows, height, width, channels, lanes, sampled, threshold, sums, tile, position, place,
+    totals, counts,
+):  # fmt: skip
+    """Some rows of the maps of some channels of one image."""
+    length, chunk = width * channels, tile.size // lanes
+    flush_every = FLUSH_PIXELS // width + 1
+    for row in range(rows[0], rows[1]):
+        start = at + row * length
+        _set(sums, LEFT, lanes, np.float32(0))
+        for x in range(0, width, chunk):
+            pixels, here = min(chunk, width - x), start + x * channels
+            _cheap(flat, here, pixels, channels, lanes, sums, threshold)
+            if not sampled:
                 continue
-            shift = total / size
-            mean = pivot[image, c] + shift
-            m2 = squares - total * shift
-            rook = products - shift * (4 * total - edge) + shift * shift * pairs
-            spread = np.float64(ends[0, image, 0, c]) - ends[0, image, 1, c]
-            safe = spread == 0 or SMALLEST < spread < LARGEST
-            if not np.isfinite(total) or (
-                sampled[image] and not (safe and total * shift <= FAR * m2)
-            ):
-                mean, m2, rook = _exact(flat, start, height, width, channels, mean)
-            results[0, image, c] = mean
-            results[1, image, c] = m2 if sampled[image] else np.nan
-            results[2, image, c] = rook if sampled[image] and pairs else np.nan
+            if row == 0:  # nothing lies above: the pivot, so that the difference is 0
+                _pairs(flat, here, tile, 0, 0, pixels, channels, lanes, sums)
+            else:
+                _pairs(flat, here, flat, here - length, channels, pixels, channels, lanes, sums)
+            if lanes == channels:
+                _difference(flat, here, tile, pixels * lanes, position[row], x * channels)
+            else:
+                for pixel in range(0, pixels * channels, channels):
+                    to = place + x * channels + pixel
+                    _difference(flat, here + pixel, tile, lanes, position[row], to)
+        if sampled:
+            _border(flat, start, length - channels, 2, lanes, sums)
+            for end in (0, height - 1):
+                if row == end:
+                    _border(flat, start, channels, width, lanes, sums)
+        _ends(sums, lanes, np.float32(row))
+        if (row - rows[0]) % flush_every == flush_every - 1 or row == rows[1] - 1:
+            for kind in range(4):
+                _flush(sums, kind * APART, lanes, totals[kind])
+            _flush(sums, POSITIVE, lanes, counts[1])
+            _flush(sums, SATURATED, lanes, counts[2])
 
 
 @_compiled
-def _without(flat, sampled, pivot, finite, position):  # type: ignore[no-untyped-def]
-    """Sum the positions again where a map that is not finite has spoilt them."""
-    images, channels = finite.shape
-    length = position.size
-    for c in range(channels):
-        spoilt = False
-        for image in range(images):
-            spoilt |= sampled[image] and not finite[image, c]
-        if not spoilt:
-            continue
-        for at in range(c, length, channels):
-            total = np.float32(0)
-            for image in range(images):
-                if sampled[image] and finite[image, c]:
-                    total += flat[image * length + at] - pivot[image, c]
-            position[at] = total
+def _work(  # type: ignore[no-untyped-def]
+    flat, width, sampled, threshold, pivot, blocks, totals, ends, counts, position, first, step
+):
+    """Every step-th task from the first; a task is a band of rows of a block of channels."""
+    bands, images, channels = totals.shape[1:]
+    height = position.shape[0]
+    most = -(-channels // (blocks * 16)) * 16 if blocks > 1 else channels
+    sums = np.empty(ROWS, np.float32)
+    tiles = np.empty(max(4, CHUNK // most // 4 * 4) * most, np.float32)
+    for task in range(first, bands * blocks, step):
+        band, c0 = task // blocks, task % blocks * most
+        lanes = min(most, channels - c0)
+        rows = (band * height // bands, (band + 1) * height // bands)
+        tile = tiles[: tiles.size // most * lanes]
+        for image in range(images if lanes > 0 else 0):
+            mid = pivot[image, c0 : c0 + lanes]
+            for start in range(0, tile.size, lanes):
+                tile[start : start + lanes] = mid
+            sums[:] = 0
+            sums[PIVOT : PIVOT + lanes] = mid
+            _set(sums, HIGH, lanes, np.float32(-np.inf))
+            _set(sums, BEST, lanes, np.float32(-np.inf))
+            _set(sums, LOW, lanes, np.float32(np.inf))
+            _map_band(
+                flat, image * height * width * channels + c0,
+                rows, height, width, channels, lanes, sampled[image], threshold,
+                sums, tile, position, c0,
+                totals[:, band, image, c0 : c0 + lanes], counts[:, band, image, c0 : c0 + lanes],
+            )  # fmt: skip
+            for c in range(lanes):
+                ends[0, band, image, c0 + c] = sums[HIGH + c]
+                ends[1, band, image, c0 + c] = sums[LOW + c]
+                counts[0, band, image, c0 + c] = np.int64(sums[ROW + c])
