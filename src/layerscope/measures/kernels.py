@@ -62,9 +62,9 @@ def kernel_ratio(kernel: NDArray[Any]) -> float:
         kernel: (kh, kw, inputs, outputs).
 
     Returns:
-        0 (degenerate, one pattern) over about .9 (typical of trained layers) to 1 and a little more
-        (not distinguishable from random initialisation); NaN for kernels other than 3x3 and for fewer
-        than 100 of them, which are not tested.
+        0 (degenerate, one pattern) over about .9 (typical of trained layers) to 1 and a little
+        more (not distinguishable from random initialisation); NaN for kernels other than 3x3 and
+        for fewer than 100 of them, which are not tested.
     """
     kernels = int(np.prod(kernel.shape[2:]))
     if kernel.shape[:2] != (3, 3) or kernels < FEWEST:
