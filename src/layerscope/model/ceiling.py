@@ -22,15 +22,17 @@ def _bound(wiring: Wiring, op: tf.Operation) -> float:
         return float("inf")
     fixed = [operations.static(t) for t in op.inputs if t is not moving[0]]
     # A clip is bound by its upper end, which follows its lower one.
-    if op.type in {"Minimum", "ClipByValue"} and _is_number(fixed[-1]):
-        return float(np.abs(fixed[-1]).item())
+    if op.type in {"Minimum", "ClipByValue"} and (bound := _size(fixed[-1])):
+        return bound
     if op.type in operations.COPIES or op.type in {"Relu", "Maximum"}:
         return _bound(wiring, moving[0].op)
-    if op.type in {"Mul", "RealDiv"} and _is_number(fixed[0]):
-        factor = float(np.abs(fixed[0]).item())
+    if op.type in {"Mul", "RealDiv"} and (factor := _size(fixed[0])):
         return _bound(wiring, moving[0].op) * (factor if op.type == "Mul" else 1 / factor)
     return float("inf")
 
 
-def _is_number(value: np.ndarray | None) -> bool:
-    return value is not None and value.size == 1 and bool(np.isfinite(value).all() and value.any())
+def _size(value: np.ndarray | None) -> float:
+    """The absolute value of a number; 0 for anything else."""
+    if value is None or value.size != 1 or not np.isfinite(value).all():
+        return 0.0
+    return float(np.abs(value).item())
