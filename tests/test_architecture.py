@@ -26,6 +26,7 @@ ROWS = (
     ("render",),
     ("show",),
     ("zoo",),
+    ("testing",),
     ("scope",),
     ("interfaces", "__init__", "__main__"),
 )
