@@ -49,6 +49,7 @@ class Source:
         skipped: files that could not be used, with reasons; grows during an iteration and starts
             afresh with the next.
         notes: by id, what was done to a file that its owner may not expect; grows likewise.
+        left_out: files that are not in ``ids``, with reasons.
     """
 
     ids: tuple[str, ...] | None
@@ -59,6 +60,7 @@ class Source:
     _part: Callable[[Sequence[int]], "Source"] | None = field(default=None, repr=False)
     skipped: list[Skipped] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[Skipped, ...] = ()
 
     @property
     def length(self) -> int | None:
@@ -235,7 +237,8 @@ def _of_files(files: listing.Listing, found: Labels, wanted: _Wanted) -> Source:
         some = listing.Listing(tuple(files.files[place] for place in places))
         return _of_files(some, _labels_at(found, places), wanted)
 
-    return _source(tuple(file.id for file in files.files), found, batches, part)
+    made = _source(tuple(file.id for file in files.files), found, batches, part)
+    return replace(made, left_out=files.skipped)
 
 
 def _labels_at(labels: Labels, places: Sequence[int]) -> Labels:

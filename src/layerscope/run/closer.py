@@ -1,0 +1,155 @@
+"""A closer look at a few images: spectra, likeness to the image, and what small changes do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerscope.measures.repeatability import TRANSFORMS, repeatability
+from layerscope.measures.specificity import (
+    area_average,
+    full_references,
+    luminance,
+    specificity,
+)
+from layerscope.measures.structure import blur_ratio, spectrum
+from layerscope.run.local import Compute, Progress, Rows
+from layerscope.run.shards import batches
+from layerscope.vocabulary import Floats, Layer
+
+QUANTITIES = ("flatness", "blur", "specificity", *(f"repeat_{t.name}" for t in TRANSFORMS))
+"""What is kept per image and channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tones:
+    """How pixel values as given become the grey levels 0..255 that photos have, and back.
+
+    Attributes:
+        low: the value that is black.
+        step: how much of a value one grey level is.
+    """
+
+    low: float
+    step: float
+
+    @classmethod
+    def of(cls, images: Sequence[Floats]) -> "Tones":
+        """The scale of some images: 0..255, 0..1, -1..1, or else from their lowest to highest."""
+        low = min(float(image.min()) for image in images)
+        high = max(float(image.max()) for image in images)
+        if low >= 0 and high <= 1:
+            return cls(0, 1 / 255)
+        if low >= 0 and high <= 255:
+            return cls(0, 1)
+        if low >= -1 and high <= 1:
+            return cls(-1, 2 / 255)
+        return cls(low, (high - low) / 255 or 1.0)
+
+    def photos(self, images: Floats) -> Floats:
+        """Images (N, H, W, C) in grey levels 0..255."""
+        return np.asarray((images - np.float32(self.low)) / np.float32(self.step))
+
+    def values(self, photos: Floats) -> Floats:
+        """The values again."""
+        return np.asarray(photos * np.float32(self.step) + np.float32(self.low))
+
+
+def coloured(photos: Floats) -> Floats:
+    """Photos of any number of channels as (N, H, W, 3); other than 3 channels become grey."""
+    if photos.shape[3] == 3:
+        return photos
+    return np.repeat(photos.mean(3, keepdims=True), 3, axis=3)
+
+
+def look_closer(
+    images: Sequence[Floats],
+    compute: Compute,
+    layers: Mapping[str, Layer],
+    size: int,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> Rows:
+    """Measure the maps of a few images, and of the same images slightly changed.
+
+    Args:
+        images: float32 (H, W, C) each, before preprocessing; the other image, with which a map is
+            compared on purpose, is the one half the list away.
+        compute: gives the maps of a batch.
+        layers: the layers to look at.
+        size: most images in one pass.
+        tell: hears how far the work is.
+
+    Returns:
+        For each of `QUANTITIES` and each layer float32 (images, C); NaN where a measure is not
+        defined.
+    """
+    tones, count = Tones.of(images), len(images)
+    rows: Rows = {
+        quantity: {
+            path: np.full((count, layer.shape[2] or 0), np.nan, np.float32)
+            for path, layer in layers.items()
+        }
+        for quantity in QUANTITIES
+    }
+    for part in batches(images, size):
+        now = np.stack(images[part])
+        photos = tones.photos(now)
+        others = _others(images, part, tones)
+        maps = dict(compute(now)[0])
+        _still(rows, part, maps, photos, others)
+        for transform in TRANSFORMS:
+            if transform.name == "jpeg" and photos.shape[3] not in (1, 3):
+                continue
+            changed = transform.photos(coloured(photos))[..., : photos.shape[3]]
+            moved = compute(tones.values(changed))[0]
+            for path, layer in layers.items():
+                rows[f"repeat_{transform.name}"][path][part] = repeatability(
+                    maps[path], moved[path], transform, layer.stride or 1
+                )
+        tell(Progress("closer look", part.stop, count))
+    return rows
+
+
+def _still(
+    rows: Rows, part: slice, maps: dict[str, Floats], photos: Floats, others: Floats
+) -> None:
+    """Measures of the maps of unchanged images."""
+    own, other = full_references(coloured(photos)), full_references(coloured(others))
+    luma = luminance(coloured(photos))[..., None]
+    for path, layer_rows in rows["flatness"].items():
+        values = maps[path]
+        size = values.shape[1:3]
+        found = spectrum(values)
+        layer_rows[part] = found.flatness
+        rows["blur"][path][part] = blur_ratio(found.high, area_average(luma, size)[..., 0])
+        rows["specificity"][path][part] = specificity(
+            values, area_average(own, size), area_average(other, size)
+        ).value
+
+
+def _others(images: Sequence[Floats], part: slice, tones: Tones) -> Floats:
+    """For each image of a batch another one, of another class where there are classes."""
+    shape, found = images[part.start].shape, list[Floats]()
+    fitting = [i for i, image in enumerate(images) if image.shape == shape]
+    for at in range(part.start, part.stop):
+        place = fitting.index(at)
+        found.append(images[fitting[(place + max(1, len(fitting) // 2)) % len(fitting)]])
+    return tones.photos(np.stack(found))
+
+
+def noise_like(images: Sequence[Floats], count: int, seed: int) -> list[Floats]:
+    """Gaussian noise with the mean and deviation that each channel of the images has.
+
+    Args:
+        images: float32 (H, W, C) each, before preprocessing.
+        count: how many to draw, each of the size of the first image.
+        seed: of the noise.
+    """
+    cells = [image.reshape(-1, image.shape[2]).astype(np.float64) for image in images]
+    mean = np.mean([c.mean(0) for c in cells], axis=0)
+    square = np.mean([(c**2).mean(0) for c in cells], axis=0)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    random = np.random.default_rng(seed)
+    shape = (count, *images[0].shape)
+    drawn = random.standard_normal(shape, np.float32) * deviation.astype(np.float32)
+    return list(drawn + mean.astype(np.float32))

@@ -1,0 +1,223 @@
+"""From images and a model to a profile: the passes that are needed, in order."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from layerscope.errors import InputError
+from layerscope.images import Source
+from layerscope.profile import Measured, Profile, channel_rows, layer_row
+from layerscope.run.closer import QUANTITIES, look_closer, noise_like
+from layerscope.run.local import (
+    PREDICTION,
+    Compute,
+    Outcome,
+    Progress,
+    Watched,
+    add_up,
+    run,
+)
+from layerscope.run.plan import SAMPLE, SHARD, Plan
+from layerscope.statistics.cells import Cells
+from layerscope.statistics.exemplars import Exemplars
+from layerscope.statistics.moments import Moments, Positions
+from layerscope.statistics.vitality import Vitality
+from layerscope.store.directory import RunDirectory
+from layerscope.store.rows import RowStore
+from layerscope.vocabulary import Floats, Layer
+
+NOISE = 32
+"""Draws of noise input: at least 20 are needed for a p value per channel."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, as far as a run needs it.
+
+    Attributes:
+        layers: the layers to profile, by path.
+        ceilings: bound of the activation at each.
+        kernels: convolution kernels of those that have one.
+        upsampling: factors of the transposed convolutions among them.
+        outputs: length of the output vector; ``None`` if the output is no vector.
+        compute: a forward pass.
+        twin: a forward pass of an untrained twin, fitted to some images, for a seed.
+    """
+
+    layers: Mapping[str, Layer]
+    ceilings: Mapping[str, float]
+    kernels: Mapping[str, NDArray[Any]]
+    upsampling: Mapping[str, int]
+    outputs: int | None
+    compute: Compute
+    twin: Callable[[Sequence[Floats], int], Compute]
+
+
+def profile(
+    subject: Subject,
+    source: Source,
+    plan: Plan,
+    directory: RunDirectory,
+    batch_size: int,
+    tell: Callable[[Progress], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Profile:
+    """Measure every channel.
+
+    Args:
+        subject: the model.
+        source: the images.
+        plan: what to do; it must belong to both.
+        directory: keeps the numbers per image, the state, and in the end the tables.
+        batch_size: images in one forward pass.
+        tell: hears how far the work is.
+        warn: hears what went otherwise than asked for.
+
+    Raises:
+        InputError: no image could be read.
+    """
+    watched = _watched(subject, plan)
+    rows = directory.rows(_quantities(subject, plan), SHARD, plan.images or 0)
+    outcome = run(
+        source, subject.compute, watched, _sampled(plan), directory, rows, batch_size, tell, warn
+    )
+    size = outcome.batch_sizes[-1]
+    images = _few(source, plan, outcome)
+    rows.write(0, look_closer(images, subject.compute, subject.layers, size, tell))
+    twins = _nulls(subject, plan, images, rows, size, tell)
+    return _assembled(subject, plan, source, outcome, rows, twins)
+
+
+def _watched(subject: Subject, plan: Plan) -> dict[str, Watched]:
+    found = {}
+    for path in plan.layers:
+        layer = subject.layers[path]
+        height, width, channels = layer.shape
+        fixed = height is not None and width is not None
+        statistics = (Vitality(), Moments(), Cells(), Exemplars())
+        found[path] = Watched(
+            (*statistics, Positions()) if fixed else statistics,
+            (height or 0, width or 0, channels or 0),
+            subject.ceilings[path],
+        )
+    return found
+
+
+def _quantities(subject: Subject, plan: Plan) -> dict[str, dict[str, int]]:
+    channels = {path: subject.layers[path].shape[2] or 0 for path in plan.layers}
+    names = ["mean", "maximum", "moran", *QUANTITIES]
+    names += ["noise_moran"] if "noise" in plan.nulls else []
+    names += ["twin_moran", "twin_mean"] if "twin" in plan.nulls else []
+    found = dict.fromkeys(names, channels)
+    return found | ({PREDICTION: {PREDICTION: subject.outputs}} if subject.outputs else {})
+
+
+def _sampled(plan: Plan) -> Callable[[np.ndarray], np.ndarray]:
+    if plan.images is None:
+        # The length of a stream is not known, so its first images are the sample.
+        most = SAMPLE if plan.sample is not None else None
+        return lambda places: places < most if most else np.ones(len(places), bool)
+    if plan.sample is None:
+        return lambda places: np.ones(len(places), bool)
+    inside = np.zeros(plan.images, bool)
+    inside[list(plan.sample)] = True
+    return lambda places: inside[places]
+
+
+def _few(source: Source, plan: Plan, outcome: Outcome) -> list[Floats]:
+    """The images to look at closely, those of them that can be read."""
+    if plan.images is None:
+        return outcome.first_images
+    images = [image for batch in source.part(plan.fine) for image in batch.pixels]
+    if not images:
+        raise InputError("None of the images chosen for a closer look can be read any more.")
+    return images
+
+
+def _nulls(
+    subject: Subject,
+    plan: Plan,
+    images: Sequence[Floats],
+    rows: RowStore,
+    size: int,
+    tell: Callable[[Progress], None],
+) -> dict[str, NDArray[Any]]:
+    """What the same layers give on noise, and what an untrained twin gives on the same images."""
+    layers = {
+        path: replace(layer, statistics=(Cells(),))
+        for path, layer in _watched(subject, plan).items()
+    }
+    if "noise" in plan.nulls:
+        tell(Progress("noise input", 0, NOISE))
+        noise = noise_like(images, NOISE, plan.seed)
+        found = add_up(noise, subject.compute, layers, size)[1]
+        rows.write(0, {"noise_moran": found["moran"]})
+    if "twin" not in plan.nulls:
+        return {}
+    tell(Progress("untrained twin", 0, len(images)))
+    states, found = add_up(images, subject.twin(images, plan.seed), layers, size)
+    rows.write(0, {"twin_moran": found["moran"], "twin_mean": found["mean"]})
+    return {path: Cells().finish(state["cells"])["covariance"] for path, state in states.items()}
+
+
+def _assembled(
+    subject: Subject,
+    plan: Plan,
+    source: Source,
+    outcome: Outcome,
+    rows: RowStore,
+    twins: Mapping[str, NDArray[Any]],
+) -> Profile:
+    channels, layers, exemplars = [], [], {}
+    for path, watched in _watched(subject, plan).items():
+        finished = {
+            statistic.name: statistic.finish(outcome.states[path][statistic.name])
+            for statistic in watched.statistics
+        }
+
+        def read(quantity: str, path: str = path) -> Floats | None:
+            return rows.read(path, quantity) if quantity in rows.arrays else None
+
+        measured = Measured(
+            subject.layers[path],
+            finished,
+            read,
+            subject.kernels.get(path),
+            subject.upsampling.get(path, 1),
+            twins.get(path),
+        )
+        channels.append(channel_rows(measured))
+        layers.append(layer_row(measured))
+        exemplars[path] = finished["exemplars"]
+    has_outputs = PREDICTION in rows.arrays
+    return Profile(
+        pd.concat(channels, ignore_index=True),
+        pd.DataFrame(layers),
+        _images(plan, source, outcome),
+        rows.read(PREDICTION, PREDICTION) if has_outputs else None,
+        source.class_names,
+        exemplars,
+        plan.described | {"batch_sizes": outcome.batch_sizes},
+    )
+
+
+def _images(plan: Plan, source: Source, outcome: Outcome) -> pd.DataFrame:
+    count = len(outcome.ids)
+    places = np.arange(count)
+    ids = source.ids or tuple(outcome.ids)
+    reasons = {item.file: item.reason for item in (*outcome.skipped, *source.left_out)}
+    fine = set(plan.fine)
+    return pd.DataFrame(
+        {
+            "id": list(ids[:count]),
+            "label": outcome.labels,
+            "read": [name != "" for name in outcome.ids],
+            "sampled": _sampled(plan)(places),
+            "closer": [place in fine for place in places],
+            "skipped": [reasons.get(name, "") for name in ids[:count]],
+        }
+    )

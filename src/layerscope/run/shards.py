@@ -1,0 +1,124 @@
+"""Images in shards of a fixed size, the next one read while this one is computed."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscope.errors import InputError
+from layerscope.images import Source
+from layerscope.run.plan import SHARD
+from layerscope.vocabulary import Floats, ImageBatch, Skipped
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some consecutive images.
+
+    Attributes:
+        number: from 0.
+        start, stop: the places of its images, in the order of all images.
+        images: float32 (H, W, C) each, before preprocessing, of those that could be read.
+        ids: their names.
+        labels: their classes, -1 where unknown; ``None`` if the set is unlabelled.
+        places: where each stands in the order of all images.
+        skipped: those that could not be read.
+    """
+
+    number: int
+    start: int
+    stop: int
+    images: Sequence[Floats] = field(repr=False)
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    places: NDArray[np.int64]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def batches(images: Sequence[Floats], size: int) -> Iterator[slice]:
+    """Slices of up to ``size`` neighbours that have one shape."""
+    at = 0
+    while at < len(images):
+        stop = at + 1
+        while stop < min(at + size, len(images)) and images[stop].shape == images[at].shape:
+            stop += 1
+        yield slice(at, stop)
+        at = stop
+
+
+def read_shards(source: Source, first: int = 0) -> Iterator[Shard]:
+    """All images from a shard on.
+
+    Args:
+        source: files and arrays can begin at any shard, a stream only at the first.
+        first: number of the shard to begin with.
+
+    Raises:
+        InputError: not one image of the set could be read.
+    """
+    shards = _of_stream(source) if source.length is None else _of_parts(source, first)
+    with ThreadPoolExecutor(1) as reader:
+        coming: Future[Shard | None] = reader.submit(next, shards, None)
+        while True:
+            shard = coming.result()
+            if shard is None:
+                return
+            coming = reader.submit(next, shards, None)
+            yield shard
+
+
+def _of_parts(source: Source, first: int) -> Iterator[Shard]:
+    count = source.length or 0
+    for number in range(first, -(-count // SHARD)):
+        start, stop = number * SHARD, min(count, (number + 1) * SHARD)
+        part = source.part(range(start, stop))
+        try:
+            loaded = list(part)
+        except InputError:
+            # All of these are unreadable, and perhaps others are not.
+            if len(part.skipped) < stop - start:
+                raise
+            loaded = []
+        lost = {item.file for item in part.skipped}
+        ids = source.ids or ()
+        places = [place for place in range(start, stop) if ids[place] not in lost]
+        yield _shard(number, start, stop, loaded, places, tuple(part.skipped))
+
+
+def _of_stream(source: Source) -> Iterator[Shard]:
+    number, rows = 0, list[ImageBatch]()
+    for batch in source:
+        for i in range(len(batch)):
+            label = None if batch.labels is None else batch.labels[i : i + 1]
+            rows.append(ImageBatch(batch.pixels[i : i + 1], batch.ids[i : i + 1], label))
+            if len(rows) == SHARD:
+                start = number * SHARD
+                yield _shard(number, start, start + SHARD, rows, range(start, start + SHARD))
+                number, rows = number + 1, []
+    if rows:
+        start = number * SHARD
+        places = range(start, start + len(rows))
+        yield _shard(number, start, start + len(rows), rows, places)
+
+
+def _shard(
+    number: int,
+    start: int,
+    stop: int,
+    read: Sequence[ImageBatch],
+    places: Sequence[int],
+    skipped: tuple[Skipped, ...] = (),
+) -> Shard:
+    labels = [batch.labels for batch in read if batch.labels is not None]
+    return Shard(
+        number,
+        start,
+        stop,
+        [image for batch in read for image in batch.pixels],
+        tuple(name for batch in read for name in batch.ids),
+        np.concatenate(labels) if read and len(labels) == len(read) else None,
+        np.array(places, np.int64),
+        skipped,
+    )
