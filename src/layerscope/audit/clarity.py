@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from layerscope.audit.figures import count, firing_bound, listed, percent
+from layerscope.audit.figures import conjoined, count, firing_bound, percent
 from layerscope.audit.findings import Effect, Finding, Panel, untested
 from layerscope.selection import flat
 
@@ -31,6 +31,7 @@ CHANNEL_VERDICTS = (
 )
 """A channel has the first of these that applies."""
 
+_VITALITY = CHANNEL_VERDICTS[:4]
 _STRUCTURE = ("artefact", "noisy", "blurry", "unsure", "clear")
 
 
@@ -90,8 +91,8 @@ def verdicts(channels: pd.DataFrame, limits: VitalityLimits = LIMITS) -> "pd.Ser
     low, high = (
         np.where(finite, channels[name].to_numpy(np.float64), 0) for name in ("minimum", "maximum")
     )
-    signed = channels["pre_activation"].to_numpy(bool)
-    signed |= _per_layer(low, layer, "min") < 0
+    below = _per_layer(low, layer, "min") < 0
+    signed = channels["pre_activation"].to_numpy(bool) | below
     still = flat(low, high)
     typical = _per_layer(np.where(finite & ~still, high - low, np.nan), layer, "median")
     with np.errstate(invalid="ignore"):
@@ -146,7 +147,7 @@ def vitality_findings(
     first_broken = ""
     for name, rows in channels.groupby("layer", sort=False):
         layer = str(name)
-        for verdict in ("non_finite", "dead", "constant", "saturated"):
+        for verdict in _VITALITY:
             own = rows[rows["verdict"] == verdict]
             if own.empty:
                 continue
@@ -195,7 +196,7 @@ def _words(
     seen = count(images, "image")
     bound = f"{100 * firing_bound(images):.2g} %"
     each = "it" if one else "each"
-    which = f"channel{'' if one else 's'} {listed(list(own['channel']))}"
+    which = "this channel" if one else "these channels"
     if verdict == "dead":
         return (
             f"{who} never fired on {seen}: {each} fires on at most {bound} of such images (95 %).",
@@ -244,13 +245,11 @@ def clarity_panel(total: Counts) -> Panel:
     if not total["total"]:
         return untested("No channel was measured.")
     judged = total["total"] - total["not_judged"]
-    still = {name: total[name] for name in CHANNEL_VERDICTS[:4] if total[name]}
-    said = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in still.items())
-    of_all = f"of {count(total['total'], 'channel')}"
+    said = [f"{total[name]:,} {name.replace('_', '-')}" for name in _VITALITY if total[name]]
     if not judged or (total["not_judged"] and not any(total[name] for name in _STRUCTURE)):
         reason = "Whether maps show the image clearly was not tested: that needs nulls."
-        seen = f"{said[:1].upper()}{said[1:]} {of_all}." if said else ""
-        seen = seen or f"None {of_all} was found dead, constant, saturated or non-finite."
+        found = conjoined(said) or "none dead, constant, saturated or non-finite"
+        seen = f"Found among {count(total['total'], 'channel')}: {found}."
         return Panel("not-tested", f"{seen} {reason}", (reason,))
     clear, unsure = total["clear"] / judged, total["unsure"] / judged
     if clear >= 0.8:
@@ -260,4 +259,4 @@ def clarity_panel(total: Counts) -> Panel:
     else:
         verdict = "unclear" if clear <= 0.2 else "mixed"
     summary = f"{total['clear']:,} of {count(judged, 'judged channel')} clear ({percent(clear)})"
-    return Panel(verdict, f"{summary}{f'; {said}' if said else ''}.")
+    return Panel(verdict, f"{'; '.join(filter(None, [summary, conjoined(said)]))}.")

@@ -39,6 +39,11 @@ def listed(items: Sequence[object]) -> str:
     return f"{words} and {more} more" if more > 0 else words
 
 
+def conjoined(words: Sequence[str]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def firing_bound(images: int) -> float:
     """Upper 95 % limit of a rate that was 0 on so many images: about 3 / images, 0 to 1.
 

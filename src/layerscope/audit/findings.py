@@ -190,11 +190,6 @@ def untested(reason: str) -> Panel:
     return Panel("not-tested", reason, (reason,))
 
 
-def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings with the gravest first, otherwise in the order given."""
-    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
 def check_fail_on(names: Sequence[str]) -> None:
     """Refuse a name that is neither a kind nor ``warn`` or ``fail``.
 

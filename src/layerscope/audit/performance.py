@@ -324,11 +324,15 @@ def _notes(
 def performance_panel(found: Performance) -> Panel:
     """Return what the performance panel says."""
     if found.accuracy is None:
-        return Panel("not-tested", found.reason, (found.reason,))
-    numbers = f"{_against(found)}."
+        summary = f"Performance was not tested. {found.reason}"
+        return Panel("not-tested", summary, (found.reason,))
+    numbers = _against(found)
     if found.verdict == "not-tested":
-        return Panel("not-tested", f"{numbers} {found.reason}", (found.reason,))
-    return Panel(found.verdict, f"{numbers} By that the performance is {found.verdict}.")
+        return Panel("not-tested", f"{numbers}. {found.reason}", (found.reason,))
+    low, high = found.skill_ci95 or (1, 1)
+    doubt = " That is not distinguishable from guessing." if low <= 0 <= high else ""
+    summary = f"Performance is {found.verdict}: {numbers[0].lower()}{numbers[1:]}.{doubt}"
+    return Panel(found.verdict, summary)
 
 
 def low_accuracy(found: Performance) -> tuple[Finding, ...]:

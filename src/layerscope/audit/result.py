@@ -20,7 +20,7 @@ import pandas as pd
 from layerscope.audit.clarity import Counts, added, counts
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName, untested
 from layerscope.audit.performance import Performance
-from layerscope.audit.statement import statement
+from layerscope.audit.statement import sentences
 from layerscope.vocabulary import Layer, Skipped
 
 SCHEMA_VERSION = 1
@@ -123,9 +123,14 @@ class Audit:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """What the audit says, a paragraph each."""
+        return sentences(self.panels, self.findings)
+
+    @property
     def statement(self) -> str:
-        """What the audit says in a few sentences."""
-        return statement(self.panels, self.findings)
+        """What the audit says, in one piece."""
+        return " ".join(self.sentences)
 
     @cached_property
     def channels(self) -> Counts:

@@ -6,7 +6,7 @@ mean for a model as a person would.
 
 from collections.abc import Mapping, Sequence
 
-from layerscope.audit.figures import listed
+from layerscope.audit.figures import conjoined, listed
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
 
 LEAK = (
@@ -42,30 +42,24 @@ COMBINED: tuple[tuple[Mapping[PanelName, str], str], ...] = (
 """What follows from verdicts of several panels (first those that must hold), where no leak is
 confirmed."""
 
-_DOUBT = {
-    "preprocessing-suspect": "The preprocessing is suspect, which alone can spoil maps and "
-    "accuracy: settle that first.",
-    "label-mismatch": "The labels do not fit the outputs of the model, so nothing that needs "
-    "labels was measured on them.",
-}
+SUSPECT = (
+    "The preprocessing is suspect, which alone can spoil maps and accuracy: settle that first."
+)
 
 
-def statement(panels: Mapping[PanelName, Panel], findings: Sequence[Finding]) -> str:
-    """Return what an audit says in a few sentences.
+def sentences(panels: Mapping[PanelName, Panel], findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Return what an audit says, a paragraph each, the most urgent first.
 
     Args:
         panels: those that were run; others count as not tested.
         findings: all of them.
     """
     verdicts = {name: panels[name].verdict if name in panels else "not-tested" for name in PANELS}
-    kinds = {finding.kind for finding in findings}
-    said = [*_broken(findings), *(words for kind, words in _DOUBT.items() if kind in kinds)]
+    said = [*_broken(findings), *_doubts(findings)]
     said += [panels[name].summary for name in ("performance", "clarity") if name in panels]
     said += _together(verdicts)
     missing = [name for name in PANELS if verdicts[name] == "not-tested"]
-    if missing:
-        said.append(f"Not tested: {_and(missing)}.")
-    return " ".join(said)
+    return (*said, f"Not tested: {conjoined(missing)}.") if missing else tuple(said)
 
 
 def _broken(findings: Sequence[Finding]) -> list[str]:
@@ -78,6 +72,16 @@ def _broken(findings: Sequence[Finding]) -> list[str]:
     ]
 
 
+def _doubts(findings: Sequence[Finding]) -> list[str]:
+    suspect = any(found.kind == "preprocessing-suspect" for found in findings)
+    return [SUSPECT] * suspect + [
+        f"The labels of the {found.data} images do not fit the outputs of the model, so these "
+        "images count as unlabelled."
+        for found in findings
+        if found.kind == "label-mismatch"
+    ]
+
+
 def _together(verdicts: Mapping[PanelName, str]) -> list[str]:
     if verdicts["leakage"] == "confirmed-used":
         return [LEAK]
@@ -86,7 +90,3 @@ def _together(verdicts: Mapping[PanelName, str]) -> list[str]:
         for needed, words in COMBINED
         if all(verdicts[name] == verdict for name, verdict in needed.items())
     ]
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -17,9 +17,15 @@ Badge = Literal["", "dead", "constant", "non-finite"]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph."""
+    """A paragraph.
+
+    Attributes:
+        text: its words.
+        style: empty, ``lead`` for the most important one, ``small`` for a remark on what is near.
+    """
 
     text: str
+    style: Literal["", "lead", "small"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +38,21 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under column names, all of them text."""
+    """Rows of cells under column names, all of them text.
+
+    Attributes:
+        columns: their names.
+        rows: one cell for each column.
+        caption: printed with it.
+        numbers: places of the columns that hold numbers, which stand at the right.
+        anchors: a permanent name for each row, which its first cell then links to; empty for none.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+    numbers: tuple[int, ...] = ()
+    anchors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,53 @@ class Links:
     """Links to places in the same document: a label and an anchor each."""
 
     items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindingCard:
+    """One finding: what was seen, how much of it, and what may be tried.
+
+    Attributes:
+        anchor: permanent name of the finding.
+        severity: ``info``, ``warn`` or ``fail``.
+        title: the kind of finding in words.
+        where: what it is about: a label and an anchor, an empty anchor for none.
+        message: what was seen.
+        facts: names and values of the evidence.
+        advice: what may be tried.
+    """
+
+    anchor: str
+    severity: Literal["info", "warn", "fail"]
+    title: str
+    where: tuple[tuple[str, str], ...]
+    message: str
+    facts: tuple[tuple[str, str], ...]
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one panel of an audit says.
+
+    Attributes:
+        name: of the panel.
+        verdict: its word.
+        tone: ``good``, ``bad`` or ``open`` (neither, or not tested); never the only sign.
+        summary: the verdict in a sentence or two.
+    """
+
+    name: str
+    verdict: str
+    tone: Literal["good", "bad", "open"]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """The panels of an audit side by side."""
+
+    items: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +189,7 @@ class Overview:
     alt: str
 
 
-Part = Text | Note | Table | Links | Picture | MapGrid | Overview
+Part = Text | Note | Table | Links | FindingCard | Verdicts | Picture | MapGrid | Overview
 
 
 @dataclass(frozen=True, slots=True)

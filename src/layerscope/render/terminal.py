@@ -9,6 +9,7 @@ from layerscope.document.colour import Bytes
 from layerscope.document.compose import range_of, shape_of
 from layerscope.document.parts import (
     Document,
+    FindingCard,
     Links,
     MapGrid,
     Note,
@@ -17,6 +18,7 @@ from layerscope.document.parts import (
     Picture,
     Table,
     Text,
+    Verdicts,
 )
 from layerscope.render.labels import plain
 from layerscope.render.sheet import fitted, tile
@@ -72,14 +74,36 @@ def _lowered(part: Part, console: Console) -> RenderableType:
             return blocks(fitted(part.rgb, 64, 64)) if previews else _words(part.alt)
         case Table():
             return _table(part)
+        case FindingCard():
+            return _finding(part)
+        case Verdicts():
+            return _verdicts(part)
         case Note():
-            return _words(
-                f"{part.severity}: {part.text}", "" if part.severity == "info" else "bold"
-            )
+            return _words(f"{part.severity}: {part.text}", _weight(part.severity))
         case Text():
             return _words(part.text)
         case Links():
             return _words(", ".join(label for label, _ in part.items))
+
+
+def _weight(severity: str) -> str:
+    return "" if severity == "info" else "bold"
+
+
+def _finding(part: FindingCard) -> RenderableType:
+    about = ", ".join(label for label, _ in part.where)
+    head = f"{part.severity}: {part.title}{f' ({about})' if about else ''}"
+    facts = ", ".join(f"{name} {value}" for name, value in part.facts)
+    lines = (part.message, facts, part.advice)
+    return Group(_words(head, _weight(part.severity)), *(_words(line) for line in lines if line))
+
+
+def _verdicts(part: Verdicts) -> Columns:
+    columns = Columns.grid(padding=(0, 2))
+    for item in part.items:
+        weight = "bold" if item.tone == "bad" else ""
+        columns.add_row(_words(item.name), _words(item.verdict, weight), _words(item.summary))
+    return columns
 
 
 def blocks(rgb: Bytes) -> Words:
@@ -164,8 +188,8 @@ def _layers(part: Overview) -> Columns:
 
 def _table(part: Table) -> Columns:
     columns = Columns(title=_words(part.caption) if part.caption else None)
-    for name in part.columns:
-        columns.add_column(_words(name))
+    for place, name in enumerate(part.columns):
+        columns.add_column(_words(name), justify="right" if place in part.numbers else "left")
     for cells in part.rows:
         columns.add_row(*(_words(cell) for cell in cells))
     return columns

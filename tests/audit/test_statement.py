@@ -1,0 +1,73 @@
+import audit_cases
+import pytest
+from audit_cases import table
+
+from layerscope.audit.clarity import verdicts, vitality_findings
+from layerscope.audit.findings import PANELS, VERDICTS, Panel
+from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
+from layerscope.audit.statement import LEAK, sentences
+
+FORBIDDEN = ("cheat", "score", "sees a", "interpretable", "untrained", "no leak", "good feature")
+
+
+def said(findings=(), **panels):
+    made = {name: Panel(verdict, f"About {name}.") for name, verdict in panels.items()}
+    return " ".join(sentences(made, findings))
+
+
+TOGETHER = [
+    ({"clarity": "clear", "performance": "low"}, "useful features, not a good model yet"),
+    ({"clarity": "unclear", "performance": "high"}, "these pictures do not explain it"),
+    ({"performance": "high"}, "whether a leak carries it was not tested"),
+    ({"performance": "high", "leakage": "suspect"}, "beside a suspected leak"),
+    ({"leakage": "confirmed-used"}, "not to be trusted"),
+    ({"memorisation": "signs"}, "were memorised"),
+]
+
+
+@pytest.mark.parametrize(("panels", "words"), TOGETHER)
+def test_what_follows_from_panels_together_is_said_and_only_then(panels, words):
+    assert words in said(**panels)
+    for panel in panels:
+        others = {name: verdict for name, verdict in panels.items() if name != panel}
+        assert words not in said(**others)
+    for other, _ in TOGETHER:
+        if other.items() != panels.items() and not panels.items() <= other.items():
+            assert words not in said(**other)
+
+
+def test_a_confirmed_leak_leaves_no_good_word_for_the_accuracy():
+    text = said(clarity="unclear", performance="high", leakage="confirmed-used")
+    assert LEAK in text
+    assert "stands" not in text
+
+
+def test_moderate_and_mixed_verdicts_are_not_joined_into_anything():
+    assert said(clarity="mixed", performance="moderate", leakage="not-found") == (
+        "About performance. About clarity. Not tested: focus and memorisation."
+    )
+
+
+def test_what_was_not_tested_is_named_and_nothing_else():
+    assert said().startswith("Not tested: clarity, focus, leakage, memorisation and performance.")
+    full = {name: VERDICTS[name][0] for name in PANELS}
+    assert "Not tested" not in said(**full)
+
+
+def test_what_makes_all_else_doubtful_comes_first():
+    rows = table("conv", finite=(0, False))
+    broken = vitality_findings(rows.assign(verdict=verdicts(rows)))
+    doubts = (preprocessing_suspect("Why."), label_mismatch("Why."))
+    made = sentences({"clarity": Panel("clear", "About clarity.")}, (*doubts, *broken))
+    assert made[0].startswith("A layer gives values that are not finite (conv)")
+    assert made[1].startswith("The preprocessing is suspect")
+    assert made[2].startswith("The labels of the test images do not fit")
+    assert made[3] == "About clarity."
+
+
+@pytest.mark.parametrize("case", ["ordinary", "broken", "untested"])
+def test_words_that_promise_too_much_are_not_used(case):
+    made = getattr(audit_cases, case)()
+    findings = [text for found in made.findings for text in (found.message, found.advice)]
+    text = " ".join([made.statement, *findings]).lower()
+    assert not [word for word in FORBIDDEN if word in text]
