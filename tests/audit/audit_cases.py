@@ -16,6 +16,7 @@ from layerscope.audit.result import (
     PreprocessChoice,
     layer_results,
 )
+from layerscope.measures.vitality import relative_range
 from layerscope.vocabulary import Layer, Skipped
 
 HOSTILE = '"><script>alert(1)</script>\u202e\udcff\x00'
@@ -29,7 +30,7 @@ def table(layer="conv", channels=8, *, signed=False, images=IMAGES, **planted):
             "layer": layer,
             "channel": range(channels),
             "images": images,
-            "finite": True,
+            "finite": images,
             "fired": images,
             "minimum": -2.0 if signed else 0.0,
             "maximum": 3.0,
@@ -40,7 +41,7 @@ def table(layer="conv", channels=8, *, signed=False, images=IMAGES, **planted):
     for column, places in planted.items():
         for channel, value in [places] if isinstance(places, tuple) else places:
             rows.loc[channel, column] = value
-    return rows
+    return rows.assign(relative_range=relative_range(rows["minimum"], rows["maximum"]))
 
 
 def silent(*channels):
@@ -109,8 +110,8 @@ def ordinary():
 def broken():
     """A model that gives NaN and guesses, with every finding of the first form."""
     channels = judged(
-        table("stem/conv", 16, finite=[(0, False), (4, False)]),
-        table("head/conv", 64, finite=[(c, False) for c in range(64)]),
+        table("stem/conv", 16, finite=[(0, 0), (4, 790)]),
+        table("head/conv", 64, finite=[(c, 0) for c in range(64)]),
     )
     rows = [layer("stem/conv", 16, 0.0), layer("head/conv", 64, 1.0, side=7)]
     skipped = tuple(Skipped(f"cat/{n:03}.jpg", "the file is empty") for n in range(50))

@@ -153,7 +153,7 @@ def test_the_evidence_for_the_preprocessing_stands_beside_the_choice():
 
 def test_many_findings_of_one_kind_become_rows_that_keep_their_links():
     paths = [f"conv{n}" for n in range(MOST_CARDS + 3)]
-    channels = judged(*(table(path, 4, finite=(0, False)) for path in paths))
+    channels = judged(*(table(path, 4, finite=(0, 0)) for path in paths))
     made = audit(performance(*guesses(40, 0)), channels, [layer(path, 4) for path in paths])
     page = Page(made)
     assert sum(tag == "article" for tag, _ in page.tags) == MOST_CARDS

@@ -55,7 +55,7 @@ def test_what_was_not_tested_is_named_and_nothing_else():
 
 
 def test_what_makes_all_else_doubtful_comes_first():
-    rows = table("conv", finite=(0, False))
+    rows = table("conv", finite=(0, 0))
     broken = vitality_findings(rows.assign(verdict=verdicts(rows)))
     doubts = (preprocessing_suspect("Why."), label_mismatch("Why."))
     made = sentences({"clarity": Panel("clear", "About clarity.")}, (*doubts, *broken))

@@ -6,14 +6,13 @@ stays ``not_judged``.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from layerscope.audit.figures import conjoined, count, firing_bound, percent
+from layerscope.audit.figures import conjoined, count, percent
 from layerscope.audit.findings import Effect, Finding, Panel, untested
-from layerscope.selection import flat
+from layerscope.measures.vitality import NEGLIGIBLE, most_it_fires
 
 Counts = Mapping[str, int]
 
@@ -42,9 +41,8 @@ class VitalityLimits:
     Attributes:
         fewest_images: images below which only ``non_finite`` is said: in late layers a sound
             channel often stays silent on a handful of images.
-        constant: on signed maps, the range of a channel as a share of the median range of its
-            layer below which it is constant. Rounding (a range under 1e-6 of the magnitude) is
-            constant on all maps.
+        constant: on signed maps, the range of a channel against the typical one of its layer below
+            which it is constant. A range that is only rounding is constant on all maps.
         saturated: share of the pixels at .99 of the activation's bound and more from which a
             channel is saturated.
         warn_share: share of the channels of a layer from which dead, constant or saturated ones
@@ -54,7 +52,7 @@ class VitalityLimits:
     """
 
     fewest_images: int = 10
-    constant: float = 1e-4
+    constant: float = NEGLIGIBLE
     saturated: float = 0.5
     warn_share: float = 0.1
     warn_channels: int = 2
@@ -65,7 +63,7 @@ class VitalityLimits:
         With few images the share must also exceed the firing rate that so many images can miss:
         ten images overlook a channel that fires on a quarter of all.
         """
-        needed = max(self.warn_share, firing_bound(images))
+        needed = max(self.warn_share, float(most_it_fires(images)))
         return channels < self.warn_channels or share < needed
 
 
@@ -80,40 +78,28 @@ def verdicts(channels: pd.DataFrame, limits: VitalityLimits = LIMITS) -> "pd.Ser
     such as SiLU, a value below 0 is no silence, and only the range counts.
 
     Args:
-        channels: one row per channel with the columns ``layer``, ``images``, ``finite`` (all maps
-            of the channel are), ``fired`` (images with a value above 0), ``minimum`` and
-            ``maximum`` (over all pixels and images), ``saturated_share`` (of the pixels) and
-            ``pre_activation``.
+        channels: one row per channel with the columns ``layer``, ``pre_activation``, ``images``,
+            ``finite`` (images whose map is finite), ``fired`` (those with a value above 0),
+            ``minimum``, ``relative_range`` and ``saturated_share``, see
+            `layerscope.measures.vitality`.
         limits: where the lines are drawn.
     """
-    layer = channels["layer"]
-    finite = channels["finite"].to_numpy(bool)
-    low, high = (
-        np.where(finite, channels[name].to_numpy(np.float64), 0) for name in ("minimum", "maximum")
-    )
-    below = _per_layer(low, layer, "min") < 0
-    signed = channels["pre_activation"].to_numpy(bool) | below
-    still = flat(low, high)
-    typical = _per_layer(np.where(finite & ~still, high - low, np.nan), layer, "median")
-    with np.errstate(invalid="ignore"):
-        narrow = signed & (high - low <= limits.constant * typical)
-    enough = channels["images"].to_numpy() >= limits.fewest_images
+    lowest = channels.groupby("layer")["minimum"].transform("min").to_numpy()
+    signed = channels["pre_activation"].to_numpy(bool) | (lowest < 0)
+    images = channels["images"].to_numpy()
+    spread = channels["relative_range"].to_numpy()
     found = np.select(
         [
-            ~finite,
-            ~enough,
+            channels["finite"].to_numpy() < images,
+            images < limits.fewest_images,
             ~signed & (channels["fired"].to_numpy() == 0),
-            still | narrow,
-            channels["saturated_share"].to_numpy(np.float64) >= limits.saturated,
+            (spread == 0) | (signed & (spread < limits.constant)),
+            channels["saturated_share"].to_numpy() >= limits.saturated,
         ],
         ["non_finite", "not_judged", "dead", "constant", "saturated"],
         "not_judged",
     )
     return pd.Series(found, index=channels.index, name="verdict", dtype=object)
-
-
-def _per_layer(values: Any, layer: "pd.Series[str]", how: Literal["min", "median"]) -> Any:
-    return pd.Series(values).groupby(layer.to_numpy()).transform(how).to_numpy()
 
 
 def counts(found: Iterable[str]) -> dict[str, int]:
@@ -194,7 +180,7 @@ def _words(
     one = len(own) == 1
     who = f"{len(own):,} of {count(width, 'channel')} of {layer}"
     seen = count(images, "image")
-    bound = f"{100 * firing_bound(images):.2g} %"
+    bound = f"{100 * float(most_it_fires(images)):.2g} %"
     each = "it" if one else "each"
     which = "this channel" if one else "these channels"
     if verdict == "dead":
@@ -221,11 +207,11 @@ def _words(
             "Input on a larger scale than in training is a common cause: check the preprocessing, "
             f"then the scale of the weights of {which}.",
         )
-    return _broken(who, layer, seen, first_broken)
+    return _broken(who, layer, f"{int(images - own['finite'].min()):,} of {seen}", first_broken)
 
 
 def _broken(who: str, layer: str, seen: str, first: str) -> tuple[str, str]:
-    message = f"{who} gave NaN or infinity on some of {seen}."
+    message = f"{who} gave NaN or infinity on {seen}."
     if layer != first:
         return message, f"Look at {first} first: what is not finite there spreads to later layers."
     return (

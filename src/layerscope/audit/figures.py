@@ -42,12 +42,3 @@ def listed(items: Sequence[object]) -> str:
 def conjoined(words: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def firing_bound(images: int) -> float:
-    """Upper 95 % limit of a rate that was 0 on so many images: about 3 / images, 0 to 1.
-
-    Exact one-sided limit of a binomial share, ``1 - .05 ** (1 / images)``; its approximation is
-    the rule of three (Hanley and Lippman-Hand, JAMA 1983). It holds for images like these ones.
-    """
-    return 1.0 if images < 1 else float(1 - 0.05 ** (1 / images))
