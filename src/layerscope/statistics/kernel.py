@@ -76,8 +76,8 @@ def map_sums(values: Floats, sampled: NDArray[np.bool_], ceiling: float = float(
     chosen = np.ascontiguousarray(sampled, np.bool_)
     with np.errstate(invalid="ignore", over="ignore"):  # damaged maps are told apart at the end
         pivot = _pivots(values)
-        parts = _parts(values, chosen, pivot, np.float32(_threshold(ceiling)))
-        return _together(values, chosen, pivot, parts)
+        sums, doubtful = _summed(values, chosen, pivot, _threshold(ceiling))
+        return _repaired(sums, doubtful, values, chosen, pivot) if doubtful.any() else sums
 
 
 PIVOT_ROWS = np.array([1, 3, 5, 7]) / 8
@@ -88,7 +88,10 @@ PIVOT_COLUMNS = np.array([3, 7, 1, 5]) / 8
 def _pivots(values: Floats) -> Floats:
     """The mean of a few pixels, (N, C); 0 where it is not finite, as then the map is not."""
     height, width = values.shape[1:3]
-    rows, columns = (PIVOT_ROWS * height).astype(int), (PIVOT_COLUMNS * width).astype(int)
+    rows, columns = (
+        (PIVOT_ROWS * height).astype(int),
+        (PIVOT_COLUMNS * width).astype(int),
+    )
     mean = values[:, rows, columns].mean(axis=1, dtype=np.float64).astype(np.float32)
     return np.where(np.isfinite(mean), mean, np.float32(0))
 
@@ -100,16 +103,6 @@ def _threshold(ceiling: float) -> np.float32:
     return near if near >= exact else np.nextafter(near, np.float32(np.inf))
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What each band of rows adds, (bands, N, C); the kinds of `sums` and `ends` come first."""
-
-    sums: Doubles  # of d, of d^2, of d times the d above and to the left, of d at the borders
-    ends: Floats  # maximum, minimum
-    counts: NDArray[np.int64]  # first row of the maximum, positive, saturated
-    position: Floats  # (H, W, C)
-
-
 BAND_PIXELS, MOST_BANDS = 96, 8
 LANES = 256
 """The most channels at a time: their running sums stay in the nearest cache."""
@@ -118,23 +111,24 @@ WORTH_THREADS = 200_000
 """Fewer values are summed sooner than another thread wakes up."""
 
 
-def _parts(
+def _summed(
     values: Floats, sampled: NDArray[np.bool_], pivot: Floats, threshold: np.float32
-) -> _Parts:
+) -> tuple[MapSums, NDArray[np.bool_]]:
+    """The sums, and for which maps they cannot be trusted."""
     count, height, width, channels = values.shape
     bands = max(min(height, MOST_BANDS, height * width // BAND_PIXELS), 1)
     blocks = 1 if channels <= LANES else 2 * -(-channels // (2 * LANES))
-    parts = _Parts(
-        np.zeros((4, bands, count, channels)),
-        np.empty((2, bands, count, channels), np.float32),
-        np.zeros((3, bands, count, channels), np.int64),
-        np.zeros((height, width, channels), np.float32),
-    )
+    totals = np.empty((4, bands, count, channels))
+    ends = np.empty((2, bands, count, channels), np.float32)
+    rows = np.empty((bands, count, channels), np.int32)
+    counts = np.empty((2, bands, count, channels), np.int64)
+    position = np.zeros((height, width, channels), np.float32)
     flat = values.reshape(-1)
-    flat.flags.writeable = False  # one type, one compilation
+    pivots = pivot.reshape(-1)
+    flat.flags.writeable = pivots.flags.writeable = False  # one type, one compilation
     arguments = (
-        *(flat, width, sampled, threshold, pivot, blocks),
-        *(parts.sums, parts.ends, parts.counts, parts.position.reshape(height, -1)),
+        *(flat, width, sampled, threshold, pivots, blocks),
+        *(totals, ends, rows, counts, position.reshape(height, -1)),
     )
     workers = min(_workers(), bands * blocks) if flat.size >= WORTH_THREADS else 1
     # The calling thread takes its share.
@@ -142,7 +136,20 @@ def _parts(
     _work(*arguments, 0, workers)
     for other in others:
         other.result()
-    return parts
+    results = np.empty((3, count, channels))
+    doubtful = np.empty((count, channels), np.bool_)
+    _together(height, width, sampled, pivot, totals, ends, rows, counts, results, doubtful)
+    sums = MapSums(
+        finite=np.ones((count, channels), np.bool_),
+        **dict(zip(("maximum", "minimum"), ends[:, 0], strict=True)),
+        row_of_maximum=rows[0],
+        **dict(zip(("positive", "saturated"), counts[:, 0], strict=True)),
+        **dict(zip(("mean", "m2", "rook"), results, strict=True)),
+        position_sum=position,
+        position_pivot=pivot[sampled].sum(axis=0, dtype=np.float64),
+        position_count=np.full(channels, np.count_nonzero(sampled), np.int64),
+    )
+    return sums, doubtful
 
 
 def _workers() -> int:
@@ -161,44 +168,39 @@ SMALLEST, LARGEST = 1e-15, 1e15
 """Between these the squares of differences are exact enough in float32."""
 
 
-def _together(values: Floats, sampled: NDArray[np.bool_], pivot: Floats, parts: _Parts) -> MapSums:
-    """Add the bands up, and sum again what float32 is not enough for."""
-    height, width = values.shape[1:3]
-    size, pairs = height * width, height * (width - 1) + width * (height - 1)
-    total, squares, products, border = parts.sums.sum(axis=1)
-    maximum, minimum = parts.ends[0].max(axis=0), parts.ends[1].min(axis=0)
-    shift = total / size
-    mean = pivot + shift
-    m2 = squares - total * shift
-    rook = products - shift * (4 * total - border) + shift**2 * pairs
-    spread = maximum.astype(np.float64) - minimum
-    finite = np.isfinite(total)
+def _repaired(
+    sums: MapSums,
+    doubtful: NDArray[np.bool_],
+    values: Floats,
+    sampled: NDArray[np.bool_],
+    pivot: Floats,
+) -> MapSums:
+    """Sum the doubtful maps again in float64, and blank those that are not finite."""
+    spread = sums.maximum.astype(np.float64) - sums.minimum
+    finite, mean, m2, rook = np.isfinite(sums.mean), sums.mean, sums.m2, sums.rook
     for image, channel in np.argwhere(~finite & (spread > LARGEST) & np.isfinite(spread)):
         # Either the sum is too large for float32 or there is a NaN.
         one = values[image, :, :, channel]
         finite[image, channel] = np.isfinite(one).all()
-        mean[image, channel] = (one / size).sum(dtype=np.float64)
-    exact = (spread == 0) | ((spread > SMALLEST) & (spread < LARGEST) & (total * shift <= FAR * m2))
-    for image, channel in np.argwhere(finite & ~exact & sampled[:, None]):
+        mean[image, channel] = (one / one.size).sum(dtype=np.float64)
+    for image, channel in np.argwhere(doubtful & finite & sampled[:, None]):
         around = values[image, :, :, channel] - mean[image, channel]
         m2[image, channel] = (around**2).sum()
-        rook[image, channel] = (around[1:] * around[:-1]).sum() + (
-            around[:, 1:] * around[:, :-1]
-        ).sum()
+        if around.size > 1:
+            down, right = around[1:] * around[:-1], around[:, 1:] * around[:, :-1]
+            rook[image, channel] = down.sum() + right.sum()
     seen = finite & sampled[:, None]
-    band = parts.ends[0].argmax(axis=0)[None]
-    row = np.take_along_axis(parts.counts[0], band, axis=0)[0]
     return MapSums(
         finite,
-        np.where(finite, maximum, np.float32(np.nan)),
-        np.where(finite, minimum, np.float32(np.nan)),
-        np.where(finite, row, 0).astype(np.int32),
+        np.where(finite, sums.maximum, np.float32(np.nan)),
+        np.where(finite, sums.minimum, np.float32(np.nan)),
+        np.where(finite, sums.row_of_maximum, np.int32(0)),
         np.where(finite, mean, np.nan),
-        np.where(finite, parts.counts[1].sum(axis=0), 0),
-        np.where(finite, parts.counts[2].sum(axis=0), 0),
-        np.where(seen, m2, np.nan),
-        np.where(seen & (pairs > 0), rook, np.nan),
-        _without(values, sampled, pivot, finite, parts.position),
+        np.where(finite, sums.positive, 0),
+        np.where(finite, sums.saturated, 0),
+        np.where(finite, m2, np.nan),
+        np.where(finite, rook, np.nan),
+        _without(values, sampled, pivot, finite, sums.position_sum),
         np.where(seen, pivot, 0).sum(axis=0, dtype=np.float64),
         seen.sum(axis=0),
     )
@@ -223,7 +225,11 @@ def _without(
 
 def _compiled(function: Any) -> Any:
     # Products may be fused with sums; nothing that would lose NaN or change the order of sums.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"contract"},
+    }
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder in which the compiled code could be kept
@@ -271,7 +277,12 @@ def _cheap(flat, at, pixels, channels, lanes, sums, threshold):  # type: ignore[
             pivot = sums[PIVOT + c]
             d01 = (v0[c] - pivot) + (v1[c] - pivot)
             sums[TOTAL + c] += d01 + ((v2[c] - pivot) + (v3[c] - pivot))
-            seen = (sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c])
+            seen = (
+                sums[HIGH + c],
+                sums[LOW + c],
+                sums[POSITIVE + c],
+                sums[SATURATED + c],
+            )
             seen = _seen(v0[c], *seen, threshold)
             seen = _seen(v1[c], *seen, threshold)
             seen = _seen(v2[c], *seen, threshold)
@@ -282,14 +293,21 @@ def _cheap(flat, at, pixels, channels, lanes, sums, threshold):  # type: ignore[
         v0 = flat[start : start + lanes]
         for c in range(lanes):
             sums[TOTAL + c] += v0[c] - sums[PIVOT + c]
-            seen = (sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c])
+            seen = (
+                sums[HIGH + c],
+                sums[LOW + c],
+                sums[POSITIVE + c],
+                sums[SATURATED + c],
+            )
             seen = _seen(v0[c], *seen, threshold)
             sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
 
 
 @_compiled
-def _pairs(flat, at, above, up, up_step, pixels, channels, lanes, sums):  # type: ignore[no-untyped-def]
-    """Add pixels of one row to the sums of squares and of products of neighbours."""
+def _full(  # type: ignore[no-untyped-def]
+    flat, at, above, up, up_step, pixels, channels, lanes, sums, threshold
+):
+    """Add pixels of one row to all sums over the map; the same numbers as `_cheap`."""
     for pixel in range(0, pixels - 3, 4):
         s, u = at + pixel * channels, up + pixel * up_step
         v0, u0 = flat[s : s + lanes], above[u : u + lanes]
@@ -302,20 +320,41 @@ def _pairs(flat, at, above, up, up_step, pixels, channels, lanes, sums):  # type
         for c in range(lanes):
             pivot = sums[PIVOT + c]
             d0, d1, d2, d3 = v0[c] - pivot, v1[c] - pivot, v2[c] - pivot, v3[c] - pivot
+            sums[TOTAL + c] += (d0 + d1) + (d2 + d3)
             sums[SQUARES + c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
             near0 = d0 * (sums[LEFT + c] + (u0[c] - pivot)) + d1 * (d0 + (u1[c] - pivot))
             near1 = d2 * (d1 + (u2[c] - pivot)) + d3 * (d2 + (u3[c] - pivot))
             sums[PRODUCTS + c] += near0 + near1
             sums[LEFT + c] = d3
+            seen = (
+                sums[HIGH + c],
+                sums[LOW + c],
+                sums[POSITIVE + c],
+                sums[SATURATED + c],
+            )
+            seen = _seen(v0[c], *seen, threshold)
+            seen = _seen(v1[c], *seen, threshold)
+            seen = _seen(v2[c], *seen, threshold)
+            seen = _seen(v3[c], *seen, threshold)
+            sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
     for pixel in range(pixels // 4 * 4, pixels):
         s, u = at + pixel * channels, up + pixel * up_step
         v0, u0 = flat[s : s + lanes], above[u : u + lanes]
         for c in range(lanes):
             pivot = sums[PIVOT + c]
             d0 = v0[c] - pivot
+            sums[TOTAL + c] += d0
             sums[SQUARES + c] += d0 * d0
             sums[PRODUCTS + c] += d0 * (sums[LEFT + c] + (u0[c] - pivot))
             sums[LEFT + c] = d0
+            seen = (
+                sums[HIGH + c],
+                sums[LOW + c],
+                sums[POSITIVE + c],
+                sums[SATURATED + c],
+            )
+            seen = _seen(v0[c], *seen, threshold)
+            sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
 
 
 @_compiled
@@ -358,24 +397,25 @@ def _ends(sums, lanes, row):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _map_band(  # type: ignore[no-untyped-def]
-    flat, at, rows, height, width, channels, lanes, sampled, threshold, sums, tile, position, place,
-    totals, counts,
+    flat, at, pivots, mid, span, height, width, channels, lanes, sampled, threshold,
+    sums, tile, position, place, totals, counts,
 ):  # fmt: skip
     """Some rows of the maps of some channels of one image."""
     length, chunk = width * channels, tile.size // lanes
     flush_every = FLUSH_PIXELS // width + 1
-    for row in range(rows[0], rows[1]):
+    for row in range(span[0], span[1]):
         start = at + row * length
         _set(sums, LEFT, lanes, np.float32(0))
         for x in range(0, width, chunk):
             pixels, here = min(chunk, width - x), start + x * channels
-            _cheap(flat, here, pixels, channels, lanes, sums, threshold)
             if not sampled:
+                _cheap(flat, here, pixels, channels, lanes, sums, threshold)
                 continue
             if row == 0:  # nothing lies above: the pivot, so that the difference is 0
-                _pairs(flat, here, tile, 0, 0, pixels, channels, lanes, sums)
+                above, up, up_step = pivots, mid, 0
             else:
-                _pairs(flat, here, flat, here - length, channels, pixels, channels, lanes, sums)
+                above, up, up_step = flat, here - length, channels
+            _full(flat, here, above, up, up_step, pixels, channels, lanes, sums, threshold)
             if lanes == channels:
                 _difference(flat, here, tile, pixels * lanes, position[row], x * channels)
             else:
@@ -388,19 +428,37 @@ def _map_band(  # type: ignore[no-untyped-def]
                 if row == end:
                     _border(flat, start, channels, width, lanes, sums)
         _ends(sums, lanes, np.float32(row))
-        if (row - rows[0]) % flush_every == flush_every - 1 or row == rows[1] - 1:
+        if (row - span[0]) % flush_every == flush_every - 1 or row == span[1] - 1:
             for kind in range(4):
                 _flush(sums, kind * APART, lanes, totals[kind])
-            _flush(sums, POSITIVE, lanes, counts[1])
-            _flush(sums, SATURATED, lanes, counts[2])
+            _flush(sums, POSITIVE, lanes, counts[0])
+            _flush(sums, SATURATED, lanes, counts[1])
+
+
+@_compiled
+def _start(sums, lanes, pivots, mid, tile, totals, counts):  # type: ignore[no-untyped-def]
+    sums[:] = 0
+    _set(sums, HIGH, lanes, np.float32(-np.inf))
+    _set(sums, BEST, lanes, np.float32(-np.inf))
+    _set(sums, LOW, lanes, np.float32(np.inf))
+    for c in range(lanes):
+        sums[PIVOT + c] = pivots[mid + c]
+    for start in range(0, tile.size, lanes):
+        for c in range(lanes):
+            tile[start + c] = pivots[mid + c]
+    for kind in range(4):
+        _set(totals[kind], 0, lanes, 0.0)
+    for kind in range(2):
+        _set(counts[kind], 0, lanes, 0)
 
 
 @_compiled
 def _work(  # type: ignore[no-untyped-def]
-    flat, width, sampled, threshold, pivot, blocks, totals, ends, counts, position, first, step
-):
+    flat, width, sampled, threshold, pivots, blocks,
+    totals, ends, rows, counts, position, first, step,
+):  # fmt: skip
     """Every step-th task from the first; a task is a band of rows of a block of channels."""
-    bands, images, channels = totals.shape[1:]
+    bands, images, channels = rows.shape
     height = position.shape[0]
     most = -(-channels // (blocks * 16)) * 16 if blocks > 1 else channels
     sums = np.empty(ROWS, np.float32)
@@ -408,24 +466,89 @@ def _work(  # type: ignore[no-untyped-def]
     for task in range(first, bands * blocks, step):
         band, c0 = task // blocks, task % blocks * most
         lanes = min(most, channels - c0)
-        rows = (band * height // bands, (band + 1) * height // bands)
+        if lanes <= 0:
+            continue
+        span = (band * height // bands, (band + 1) * height // bands)
         tile = tiles[: tiles.size // most * lanes]
-        for image in range(images if lanes > 0 else 0):
-            mid = pivot[image, c0 : c0 + lanes]
-            for start in range(0, tile.size, lanes):
-                tile[start : start + lanes] = mid
-            sums[:] = 0
-            sums[PIVOT : PIVOT + lanes] = mid
-            _set(sums, HIGH, lanes, np.float32(-np.inf))
-            _set(sums, BEST, lanes, np.float32(-np.inf))
-            _set(sums, LOW, lanes, np.float32(np.inf))
+        for image in range(images):
+            mid = image * channels + c0
+            total = totals[:, band, image, c0 : c0 + lanes]
+            count = counts[:, band, image, c0 : c0 + lanes]
+            _start(sums, lanes, pivots, mid, tile, total, count)
             _map_band(
-                flat, image * height * width * channels + c0,
-                rows, height, width, channels, lanes, sampled[image], threshold,
-                sums, tile, position, c0,
-                totals[:, band, image, c0 : c0 + lanes], counts[:, band, image, c0 : c0 + lanes],
+                flat, image * height * width * channels + c0, pivots, mid,
+                span, height, width, channels, lanes, sampled[image], threshold,
+                sums, tile, position, c0, total, count,
             )  # fmt: skip
             for c in range(lanes):
                 ends[0, band, image, c0 + c] = sums[HIGH + c]
                 ends[1, band, image, c0 + c] = sums[LOW + c]
-                counts[0, band, image, c0 + c] = np.int64(sums[ROW + c])
+                rows[band, image, c0 + c] = np.int32(sums[ROW + c])
+
+
+@_compiled
+def _add(one, other):  # type: ignore[no-untyped-def]
+    for c in range(one.size):
+        one[c] += other[c]
+
+
+@_compiled
+def _mean(pivot, total, size, mean):  # type: ignore[no-untyped-def]
+    for c in range(mean.size):
+        mean[c] = pivot[c] + total[c] / size
+
+
+@_compiled
+def _m2(squares, total, size, m2):  # type: ignore[no-untyped-def]
+    for c in range(m2.size):
+        m2[c] = squares[c] - total[c] * total[c] / size
+
+
+@_compiled
+def _rook(products, total, border, size, pairs, rook):  # type: ignore[no-untyped-def]
+    for c in range(rook.size):
+        shift = total[c] / size
+        rook[c] = products[c] - shift * (4 * total[c] - border[c]) + shift * shift * pairs
+
+
+@_compiled
+def _doubt(high, low, total, m2, size, doubtful):  # type: ignore[no-untyped-def]
+    for c in range(doubtful.size):
+        spread = np.float64(high[c]) - np.float64(low[c])
+        near = total[c] * total[c] / size <= FAR * m2[c]  # False for NaN
+        doubtful[c] = not (near & (((spread > SMALLEST) & (spread < LARGEST)) | (spread == 0)))
+
+
+@_compiled
+def _together(  # type: ignore[no-untyped-def]
+    height, width, sampled, pivot, totals, ends, rows, counts, results, doubtful
+):
+    """Add the bands up, into the first, and make means and sums around them."""
+    bands, images, channels = totals.shape[1:]
+    size, pairs = height * width, height * (width - 1) + width * (height - 1)
+    for image in range(images):
+        for band in range(1, bands):
+            for kind in range(4):
+                _add(totals[kind, 0, image], totals[kind, band, image])
+            for kind in range(2):
+                _add(counts[kind, 0, image], counts[kind, band, image])
+            high, low = ends[0, 0, image], ends[1, 0, image]
+            for c in range(channels):
+                rows[0, image, c] = (
+                    rows[band, image, c] if ends[0, band, image, c] > high[c] else rows[0, image, c]
+                )
+                high[c] = max(high[c], ends[0, band, image, c])
+                low[c] = min(low[c], ends[1, band, image, c])
+        total, m2, rook = totals[0, 0, image], results[1, image], results[2, image]
+        _mean(pivot[image], total, size, results[0, image])
+        if sampled[image]:
+            _m2(totals[1, 0, image], total, size, m2)
+            _rook(totals[2, 0, image], total, totals[3, 0, image], size, pairs, rook)
+            _doubt(ends[0, 0, image], ends[1, 0, image], total, m2, size, doubtful[image])
+        else:
+            m2[:] = np.nan
+            rook[:] = np.nan
+            for c in range(channels):
+                doubtful[image, c] = not np.isfinite(total[c])
+        if pairs == 0:
+            rook[:] = np.nan
