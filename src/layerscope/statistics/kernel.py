@@ -88,10 +88,7 @@ PIVOT_COLUMNS = np.array([3, 7, 1, 5]) / 8
 def _pivots(values: Floats) -> Floats:
     """The mean of a few pixels, (N, C); 0 where it is not finite, as then the map is not."""
     height, width = values.shape[1:3]
-    rows, columns = (
-        (PIVOT_ROWS * height).astype(int),
-        (PIVOT_COLUMNS * width).astype(int),
-    )
+    rows, columns = (PIVOT_ROWS * height).astype(int), (PIVOT_COLUMNS * width).astype(int)
     mean = values[:, rows, columns].mean(axis=1, dtype=np.float64).astype(np.float32)
     return np.where(np.isfinite(mean), mean, np.float32(0))
 
@@ -126,28 +123,26 @@ def _summed(
     flat = values.reshape(-1)
     pivots = pivot.reshape(-1)
     flat.flags.writeable = pivots.flags.writeable = False  # one type, one compilation
-    arguments = (
+    arguments: Any = (
         *(flat, width, sampled, threshold, pivots, blocks),
         *(totals, ends, rows, counts, position.reshape(height, -1)),
     )
     workers = min(_workers(), bands * blocks) if flat.size >= WORTH_THREADS else 1
     # The calling thread takes its share.
-    others = [_pool(os.getpid()).submit(_work, *arguments, at, workers) for at in range(1, workers)]
+    pool = _pool(os.getpid())
+    others = [pool.submit(_work, *arguments, at, workers) for at in range(1, workers)]
     _work(*arguments, 0, workers)
     for other in others:
         other.result()
     results = np.empty((3, count, channels))
     doubtful = np.empty((count, channels), np.bool_)
-    _together(height, width, sampled, pivot, totals, ends, rows, counts, results, doubtful)
+    _together(height, width, sampled, pivots, totals, ends, rows, counts, results, doubtful)
     sums = MapSums(
-        finite=np.ones((count, channels), np.bool_),
-        **dict(zip(("maximum", "minimum"), ends[:, 0], strict=True)),
-        row_of_maximum=rows[0],
-        **dict(zip(("positive", "saturated"), counts[:, 0], strict=True)),
-        **dict(zip(("mean", "m2", "rook"), results, strict=True)),
-        position_sum=position,
-        position_pivot=pivot[sampled].sum(axis=0, dtype=np.float64),
-        position_count=np.full(channels, np.count_nonzero(sampled), np.int64),
+        np.ones((count, channels), np.bool_),
+        *(ends[0, 0], ends[1, 0], rows[0], results[0], counts[0, 0], counts[1, 0]),
+        *(results[1], results[2], position),
+        pivot[sampled].sum(axis=0, dtype=np.float64),
+        np.full(channels, np.count_nonzero(sampled), np.int64),
     )
     return sums, doubtful
 
@@ -161,7 +156,7 @@ def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - threads do not 
     return ThreadPoolExecutor(_workers(), thread_name_prefix="layerscope-sums")
 
 
-FAR = 4.0
+FAR = 9.0
 """How many variances the pivot may lie from the mean, squared, before float32 is not enough."""
 
 SMALLEST, LARGEST = 1e-15, 1e15
@@ -176,8 +171,8 @@ def _repaired(
     pivot: Floats,
 ) -> MapSums:
     """Sum the doubtful maps again in float64, and blank those that are not finite."""
-    spread = sums.maximum.astype(np.float64) - sums.minimum
     finite, mean, m2, rook = np.isfinite(sums.mean), sums.mean, sums.m2, sums.rook
+    spread = sums.maximum.astype(np.float64) - sums.minimum
     for image, channel in np.argwhere(~finite & (spread > LARGEST) & np.isfinite(spread)):
         # Either the sum is too large for float32 or there is a NaN.
         one = values[image, :, :, channel]
@@ -189,6 +184,8 @@ def _repaired(
         if around.size > 1:
             down, right = around[1:] * around[:-1], around[:, 1:] * around[:, :-1]
             rook[image, channel] = down.sum() + right.sum()
+    if finite.all():
+        return sums
     seen = finite & sampled[:, None]
     return MapSums(
         finite,
@@ -207,11 +204,7 @@ def _repaired(
 
 
 def _without(
-    values: Floats,
-    sampled: NDArray[np.bool_],
-    pivot: Floats,
-    finite: NDArray[np.bool_],
-    position: Floats,
+    values: Floats, sampled: NDArray[np.bool_], pivot: Floats, finite: Any, position: Floats
 ) -> Floats:
     """Sum the positions again for the channels that a map that is not finite has spoilt."""
     spoilt = (sampled[:, None] & ~finite).any(axis=0)
@@ -225,11 +218,7 @@ def _without(
 
 def _compiled(function: Any) -> Any:
     # Products may be fused with sums; nothing that would lose NaN or change the order of sums.
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"contract"},
-    }
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder in which the compiled code could be kept
@@ -245,7 +234,6 @@ POSITIVE, SATURATED, LEFT, HIGH = 4 * APART, 5 * APART, 6 * APART, 7 * APART
 LOW, PIVOT, BEST, ROW = 8 * APART, 9 * APART, 10 * APART, 11 * APART
 ROWS = 12 * APART
 
-
 CHUNK = 2048
 """About how many values are taken at a time, so that the second look at them costs little."""
 
@@ -254,53 +242,36 @@ FLUSH_PIXELS = 128
 
 
 @_compiled
-def _seen(a, high, low, positive, saturated, threshold):  # type: ignore[no-untyped-def]
+def _note(sums, c, a, threshold):  # type: ignore[no-untyped-def]
     zero, one = np.float32(0), np.float32(1)
-    return (
-        a if a > high else high,
-        a if a < low else low,
-        positive + (one if a > zero else zero),
-        saturated + (one if abs(a) >= threshold else zero),
-    )
+    high, low = sums[HIGH + c], sums[LOW + c]
+    sums[HIGH + c] = a if a > high else high
+    sums[LOW + c] = a if a < low else low
+    sums[POSITIVE + c] += one if a > zero else zero
+    sums[SATURATED + c] += one if abs(a) >= threshold else zero
 
 
 @_compiled
 def _cheap(flat, at, pixels, channels, lanes, sums, threshold):  # type: ignore[no-untyped-def]
     """Add pixels of one row to the sums that need no neighbours."""
     for pixel in range(0, pixels - 3, 4):
-        start = at + pixel * channels
-        v0 = flat[start : start + lanes]
-        v1 = flat[start + channels : start + channels + lanes]
-        v2 = flat[start + 2 * channels : start + 2 * channels + lanes]
-        v3 = flat[start + 3 * channels : start + 3 * channels + lanes]
+        s = at + pixel * channels
+        v0, v1 = flat[s : s + lanes], flat[s + channels : s + channels + lanes]
+        s += 2 * channels
+        v2, v3 = flat[s : s + lanes], flat[s + channels : s + channels + lanes]
         for c in range(lanes):
-            pivot = sums[PIVOT + c]
-            d01 = (v0[c] - pivot) + (v1[c] - pivot)
-            sums[TOTAL + c] += d01 + ((v2[c] - pivot) + (v3[c] - pivot))
-            seen = (
-                sums[HIGH + c],
-                sums[LOW + c],
-                sums[POSITIVE + c],
-                sums[SATURATED + c],
-            )
-            seen = _seen(v0[c], *seen, threshold)
-            seen = _seen(v1[c], *seen, threshold)
-            seen = _seen(v2[c], *seen, threshold)
-            seen = _seen(v3[c], *seen, threshold)
-            sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
+            pivot, a0, a1, a2, a3 = sums[PIVOT + c], v0[c], v1[c], v2[c], v3[c]
+            sums[TOTAL + c] += ((a0 - pivot) + (a1 - pivot)) + ((a2 - pivot) + (a3 - pivot))
+            _note(sums, c, a0, threshold)
+            _note(sums, c, a1, threshold)
+            _note(sums, c, a2, threshold)
+            _note(sums, c, a3, threshold)
     for pixel in range(pixels // 4 * 4, pixels):
-        start = at + pixel * channels
-        v0 = flat[start : start + lanes]
+        v = flat[at + pixel * channels : at + pixel * channels + lanes]
         for c in range(lanes):
-            sums[TOTAL + c] += v0[c] - sums[PIVOT + c]
-            seen = (
-                sums[HIGH + c],
-                sums[LOW + c],
-                sums[POSITIVE + c],
-                sums[SATURATED + c],
-            )
-            seen = _seen(v0[c], *seen, threshold)
-            sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
+            a = v[c]
+            sums[TOTAL + c] += a - sums[PIVOT + c]
+            _note(sums, c, a, threshold)
 
 
 @_compiled
@@ -318,43 +289,29 @@ def _full(  # type: ignore[no-untyped-def]
         s, u = s + channels, u + up_step
         v3, u3 = flat[s : s + lanes], above[u : u + lanes]
         for c in range(lanes):
-            pivot = sums[PIVOT + c]
-            d0, d1, d2, d3 = v0[c] - pivot, v1[c] - pivot, v2[c] - pivot, v3[c] - pivot
-            sums[TOTAL + c] += (d0 + d1) + (d2 + d3)
-            sums[SQUARES + c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            pivot, a0, a1, a2, a3 = sums[PIVOT + c], v0[c], v1[c], v2[c], v3[c]
+            d0, d1, d2, d3 = a0 - pivot, a1 - pivot, a2 - pivot, a3 - pivot
             near0 = d0 * (sums[LEFT + c] + (u0[c] - pivot)) + d1 * (d0 + (u1[c] - pivot))
             near1 = d2 * (d1 + (u2[c] - pivot)) + d3 * (d2 + (u3[c] - pivot))
+            sums[TOTAL + c] += (d0 + d1) + (d2 + d3)
+            sums[SQUARES + c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
             sums[PRODUCTS + c] += near0 + near1
             sums[LEFT + c] = d3
-            seen = (
-                sums[HIGH + c],
-                sums[LOW + c],
-                sums[POSITIVE + c],
-                sums[SATURATED + c],
-            )
-            seen = _seen(v0[c], *seen, threshold)
-            seen = _seen(v1[c], *seen, threshold)
-            seen = _seen(v2[c], *seen, threshold)
-            seen = _seen(v3[c], *seen, threshold)
-            sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
+            _note(sums, c, a0, threshold)
+            _note(sums, c, a1, threshold)
+            _note(sums, c, a2, threshold)
+            _note(sums, c, a3, threshold)
     for pixel in range(pixels // 4 * 4, pixels):
         s, u = at + pixel * channels, up + pixel * up_step
-        v0, u0 = flat[s : s + lanes], above[u : u + lanes]
+        v, w = flat[s : s + lanes], above[u : u + lanes]
         for c in range(lanes):
-            pivot = sums[PIVOT + c]
-            d0 = v0[c] - pivot
-            sums[TOTAL + c] += d0
-            sums[SQUARES + c] += d0 * d0
-            sums[PRODUCTS + c] += d0 * (sums[LEFT + c] + (u0[c] - pivot))
-            sums[LEFT + c] = d0
-            seen = (
-                sums[HIGH + c],
-                sums[LOW + c],
-                sums[POSITIVE + c],
-                sums[SATURATED + c],
-            )
-            seen = _seen(v0[c], *seen, threshold)
-            sums[HIGH + c], sums[LOW + c], sums[POSITIVE + c], sums[SATURATED + c] = seen
+            a, b, pivot = v[c], w[c], sums[PIVOT + c]
+            d = a - pivot
+            sums[TOTAL + c] += d
+            sums[SQUARES + c] += d * d
+            sums[PRODUCTS + c] += d * (sums[LEFT + c] + (b - pivot))
+            sums[LEFT + c] = d
+            _note(sums, c, a, threshold)
 
 
 @_compiled
@@ -375,15 +332,24 @@ def _border(flat, at, stride, pixels, lanes, sums):  # type: ignore[no-untyped-d
 
 @_compiled
 def _set(sums, kind, lanes, value):  # type: ignore[no-untyped-def]
+    part = sums[kind : kind + lanes]
     for c in range(lanes):
-        sums[kind + c] = value
+        part[c] = value
+
+
+@_compiled
+def _copy(source, at, lanes, target, to):  # type: ignore[no-untyped-def]
+    part, result = source[at : at + lanes], target[to : to + lanes]
+    for c in range(lanes):
+        result[c] = part[c]
 
 
 @_compiled
 def _flush(sums, kind, lanes, target):  # type: ignore[no-untyped-def]
+    part = sums[kind : kind + lanes]
     for c in range(lanes):
-        target[c] += sums[kind + c]
-        sums[kind + c] = 0
+        target[c] += part[c]
+        part[c] = 0
 
 
 @_compiled
@@ -437,15 +403,13 @@ def _map_band(  # type: ignore[no-untyped-def]
 
 @_compiled
 def _start(sums, lanes, pivots, mid, tile, totals, counts):  # type: ignore[no-untyped-def]
-    sums[:] = 0
+    _set(sums, 0, ROWS, np.float32(0))
     _set(sums, HIGH, lanes, np.float32(-np.inf))
     _set(sums, BEST, lanes, np.float32(-np.inf))
     _set(sums, LOW, lanes, np.float32(np.inf))
-    for c in range(lanes):
-        sums[PIVOT + c] = pivots[mid + c]
+    _copy(pivots, mid, lanes, sums, PIVOT)
     for start in range(0, tile.size, lanes):
-        for c in range(lanes):
-            tile[start + c] = pivots[mid + c]
+        _copy(pivots, mid, lanes, tile, start)
     for kind in range(4):
         _set(totals[kind], 0, lanes, 0.0)
     for kind in range(2):
@@ -480,75 +444,47 @@ def _work(  # type: ignore[no-untyped-def]
                 span, height, width, channels, lanes, sampled[image], threshold,
                 sums, tile, position, c0, total, count,
             )  # fmt: skip
-            for c in range(lanes):
-                ends[0, band, image, c0 + c] = sums[HIGH + c]
-                ends[1, band, image, c0 + c] = sums[LOW + c]
-                rows[band, image, c0 + c] = np.int32(sums[ROW + c])
+            _copy(sums, HIGH, lanes, ends[0, band, image], c0)
+            _copy(sums, LOW, lanes, ends[1, band, image], c0)
+            _copy(sums, ROW, lanes, rows[band, image], c0)
 
 
 @_compiled
-def _add(one, other):  # type: ignore[no-untyped-def]
-    for c in range(one.size):
-        one[c] += other[c]
-
-
-@_compiled
-def _mean(pivot, total, size, mean):  # type: ignore[no-untyped-def]
-    for c in range(mean.size):
-        mean[c] = pivot[c] + total[c] / size
-
-
-@_compiled
-def _m2(squares, total, size, m2):  # type: ignore[no-untyped-def]
-    for c in range(m2.size):
-        m2[c] = squares[c] - total[c] * total[c] / size
-
-
-@_compiled
-def _rook(products, total, border, size, pairs, rook):  # type: ignore[no-untyped-def]
-    for c in range(rook.size):
-        shift = total[c] / size
-        rook[c] = products[c] - shift * (4 * total[c] - border[c]) + shift * shift * pairs
-
-
-@_compiled
-def _doubt(high, low, total, m2, size, doubtful):  # type: ignore[no-untyped-def]
-    for c in range(doubtful.size):
-        spread = np.float64(high[c]) - np.float64(low[c])
-        near = total[c] * total[c] / size <= FAR * m2[c]  # False for NaN
-        doubtful[c] = not (near & (((spread > SMALLEST) & (spread < LARGEST)) | (spread == 0)))
+def _join(totals, ends, rows, counts, image, band):  # type: ignore[no-untyped-def]
+    """Add a band to the first one."""
+    for c in range(rows.shape[2]):
+        for kind in range(4):
+            totals[kind, 0, image, c] += totals[kind, band, image, c]
+        for kind in range(2):
+            counts[kind, 0, image, c] += counts[kind, band, image, c]
+        if ends[0, band, image, c] > ends[0, 0, image, c]:
+            ends[0, 0, image, c] = ends[0, band, image, c]
+            rows[0, image, c] = rows[band, image, c]
+        ends[1, 0, image, c] = min(ends[1, 0, image, c], ends[1, band, image, c])
 
 
 @_compiled
 def _together(  # type: ignore[no-untyped-def]
-    height, width, sampled, pivot, totals, ends, rows, counts, results, doubtful
+    height, width, sampled, pivots, totals, ends, rows, counts, results, doubtful
 ):
-    """Add the bands up, into the first, and make means and sums around them."""
-    bands, images, channels = totals.shape[1:]
+    """Join the bands; the means, and the sums around them from the sums around the pivots."""
+    bands, images, channels = rows.shape
     size, pairs = height * width, height * (width - 1) + width * (height - 1)
     for image in range(images):
         for band in range(1, bands):
-            for kind in range(4):
-                _add(totals[kind, 0, image], totals[kind, band, image])
-            for kind in range(2):
-                _add(counts[kind, 0, image], counts[kind, band, image])
-            high, low = ends[0, 0, image], ends[1, 0, image]
-            for c in range(channels):
-                rows[0, image, c] = (
-                    rows[band, image, c] if ends[0, band, image, c] > high[c] else rows[0, image, c]
-                )
-                high[c] = max(high[c], ends[0, band, image, c])
-                low[c] = min(low[c], ends[1, band, image, c])
-        total, m2, rook = totals[0, 0, image], results[1, image], results[2, image]
-        _mean(pivot[image], total, size, results[0, image])
-        if sampled[image]:
-            _m2(totals[1, 0, image], total, size, m2)
-            _rook(totals[2, 0, image], total, totals[3, 0, image], size, pairs, rook)
-            _doubt(ends[0, 0, image], ends[1, 0, image], total, m2, size, doubtful[image])
-        else:
-            m2[:] = np.nan
-            rook[:] = np.nan
-            for c in range(channels):
-                doubtful[image, c] = not np.isfinite(total[c])
-        if pairs == 0:
-            rook[:] = np.nan
+            _join(totals, ends, rows, counts, image, band)
+        for c in range(channels):
+            total, squares = totals[0, 0, image, c], totals[1, 0, image, c]
+            products, border = totals[2, 0, image, c], totals[3, 0, image, c]
+            shift = total / size
+            m2 = squares - total * shift
+            # Every pixel is part of four pairs, less one for each border that it lies at.
+            rook = products - shift * (4 * total - border) + shift * shift * pairs
+            spread = np.float64(ends[0, 0, image, c]) - np.float64(ends[1, 0, image, c])
+            exact = (spread == 0) | ((spread > SMALLEST) & (spread < LARGEST))
+            exact &= total * shift <= FAR * m2
+            known = sampled[image]
+            results[0, image, c] = pivots[image * channels + c] + shift
+            results[1, image, c] = m2 if known else np.nan
+            results[2, image, c] = rook if known and pairs > 0 else np.nan
+            doubtful[image, c] = not (np.isfinite(total) & (exact | (not known)))
