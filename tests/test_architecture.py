@@ -21,16 +21,19 @@ ROWS = (
     ("measures",),
     ("store",),
     ("selection",),
+    ("profile",),
+    ("run",),
     ("audit",),
     ("document",),
     ("render",),
     ("show",),
     ("zoo",),
     ("testing",),
+    ("intake",),
     ("scope",),
     ("interfaces", "__init__", "__main__"),
 )
-TENSORFLOW = {"model", "scope", "zoo", "testing"}
+TENSORFLOW = {"model", "intake", "scope", "zoo", "testing"}
 
 
 def part_of(path: Path) -> str:

@@ -8,6 +8,7 @@ from layerscope.statistics.contract import MapBatch
 from layerscope.statistics.exemplars import NOBODY, Exemplars
 from layerscope.statistics.moments import Moments, Positions
 from layerscope.statistics.vitality import Vitality
+from layerscope.testing.laws import laws
 
 COUNT, SHAPE = 23, (6, 5, 4)
 
@@ -127,3 +128,16 @@ def test_two_halves_merge_into_the_whole_and_stay_as_they_are(statistic, sampled
     for half, old in zip(halves, before, strict=True):
         for key, array in old.items():
             np.testing.assert_array_equal(half[key], array)
+
+
+LAWS = [
+    pytest.param(statistic, law, id=f"{statistic.name}: {law}")
+    for statistic in (Vitality(), Moments(), Positions(), Cells(), Cells(pending=8), Exemplars())
+    for shape in ((6, 5, 5), (1, 1, 1))
+    for law in laws(statistic, shape, undefined=("top_score", "bottom_score"))
+]
+
+
+@pytest.mark.parametrize(("statistic", "law"), LAWS)
+def test_every_statistic_obeys_the_laws(statistic, law):
+    law()

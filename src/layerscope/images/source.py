@@ -3,8 +3,10 @@
 `read` decides what it was given; the `Source` it returns is iterated.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,11 +63,16 @@ class Source:
     skipped: list[Skipped] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     left_out: tuple[Skipped, ...] = ()
+    _digest: Callable[[], str] = field(default=str, repr=False)
 
     @property
     def length(self) -> int | None:
         """Number of images asked for, unreadable ones included; ``None`` for a stream."""
         return None if self.ids is None else len(self.ids)
+
+    def digest(self) -> str:
+        """sha256 over ids, labels and contents of all images; empty for a stream."""
+        return self._digest()
 
     def part(self, places: Sequence[int]) -> "Source":
         """The images at some places of ``ids``, in that order, under the same ids and labels.
@@ -238,7 +245,22 @@ def _of_files(files: listing.Listing, found: Labels, wanted: _Wanted) -> Source:
         return _of_files(some, _labels_at(found, places), wanted)
 
     made = _source(tuple(file.id for file in files.files), found, batches, part)
-    return replace(made, left_out=files.skipped)
+    return replace(made, left_out=files.skipped, _digest=lambda: _hash_of_files(files, found))
+
+
+def _hash_of_files(files: listing.Listing, labels: Labels) -> str:
+    def of_one(file: Listed) -> bytes:
+        try:
+            with file.path.open("rb") as data:
+                return hashlib.file_digest(data, "sha256").digest()
+        except OSError:
+            return b"unreadable"
+
+    found = hashlib.sha256(b"" if labels.values is None else labels.values.tobytes())
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for file, content in zip(files.files, pool.map(of_one, files.files), strict=True):
+            found.update(f"{file.id}\0".encode("utf-8", "surrogateescape") + content)
+    return found.hexdigest()
 
 
 def _labels_at(labels: Labels, places: Sequence[int]) -> Labels:
@@ -357,7 +379,13 @@ def _read_blocks(
 
         return _source(tuple(ids[i] for i in asked), _labels_at(labels, places), some)
 
-    return _source(ids, labels, batches, part)
+    def digest() -> str:
+        found = hashlib.sha256(b"" if labels.values is None else labels.values.tobytes())
+        for block in blocks():
+            found.update(f"{block.dtype} {block.shape};".encode() + block.tobytes())
+        return found.hexdigest()
+
+    return replace(_source(ids, labels, batches, part), _digest=digest)
 
 
 def _check_fit(shape: tuple[int, ...], wanted: _Wanted) -> None:

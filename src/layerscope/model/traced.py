@@ -104,6 +104,9 @@ class TracedModel:
         Returns:
             One tensor per fetch; half precision is returned as float32. An edited tap is
             returned as edited.
+
+        Raises:
+            MemoryError: the device cannot hold the batch.
         """
         edits = edits or {}
         program = self._program(tuple(fetches), tuple(sorted(edits)), weights is None)
@@ -115,7 +118,10 @@ class TracedModel:
                 tf.convert_to_tensor(edits[name].value, tf.float32),
             )
         ]
-        return program(*self.feed(inputs), *changes, *(weights or ()))
+        try:
+            return program(*self.feed(inputs), *changes, *(weights or ()))
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(f"A batch of {len(inputs[0])} images does not fit.") from error
 
     def _program(
         self, fetches: tuple[str, ...], edited: tuple[str, ...], own: bool

@@ -55,7 +55,8 @@ class MapBatch:
             [(0, side // 2), (side // 2, side)] if side > 1 else [(0, 1)]
             for side in self.values.shape[1:3]
         )
-        means = [self.values[:, a:b, c:d].mean((1, 2)) for a, b in rows for c, d in columns]
+        with np.errstate(invalid="ignore"):  # NaN where a map holds both infinities
+            means = [self.values[:, a:b, c:d].mean((1, 2)) for a, b in rows for c, d in columns]
         return np.stack(means, axis=1)
 
 

@@ -1,0 +1,230 @@
+"""How images of any form come into one model: which form it is, sizes, preprocessing, labels."""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from layerscope.errors import InputError, ModelError
+from layerscope.feed import Batch, from_array, from_inputs, from_source
+from layerscope.images import Preprocessing, Source, read
+from layerscope.images.labels import ClassNames
+from layerscope.images.resize import resize
+from layerscope.model.fingerprint import FEWEST
+from layerscope.model.preparation import Preparation, checked, found_out, own
+from layerscope.model.trace import input_specs, specs_of_arguments
+from layerscope.model.traced import TracedModel
+from layerscope.vocabulary import Floats
+
+Images = Any
+"""A path, a list of paths, an array (N, H, W, C), a ``tf.data.Dataset``, or a list of arrays with
+one per model input."""
+
+MOST_IMAGES = 32
+_MOST_SAMPLED = 128
+_FREE_SIDE = 224
+"""Side of images where a model takes any."""
+
+
+class Intake:
+    """The way of images into a model.
+
+    Args:
+        model: a built Keras model; it is never changed.
+        named: what is done to images, if that was asked for by name.
+        classes: names in output order, if they are known.
+        how: how files come to the model's size, see `layerscope.images.resize.resize`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        named: Preprocessing | None = None,
+        classes: ClassNames | None = None,
+        how: str = "stretch",
+    ) -> None:
+        self.model = model
+        self.named = named
+        self.classes = classes
+        self.how = how
+        self._prepared: Preparation | None = None
+        self._other_sizes: dict[tuple[tuple[int, ...], ...], TracedModel] = {}
+
+    @cached_property
+    def traced(self) -> TracedModel:
+        """The traced model: taps, fields and everything that runs."""
+        return TracedModel(self.model)
+
+    def source(self, images: Images, batch_size: int = MOST_IMAGES) -> Source:
+        """Open images for this model, without preprocessing."""
+        spec = self.image_spec()
+        height, width, channels = spec.shape[1:]
+        return read(
+            images,
+            size=None if height is None or width is None else (height, width),
+            channels=channels or 3,
+            batch_size=batch_size,
+            how=self.how,
+            outputs=self.outputs,
+            classes=self.classes,
+        )
+
+    @property
+    def outputs(self) -> int | None:
+        """Number of classes of a single-output classifier, ``None`` for anything else."""
+        names = list(self.traced.outputs.values())
+        shape = self.traced.tensor(names[0]).shape
+        return shape[1] if len(names) == 1 and shape.rank == 2 else None
+
+    def preparation(self, images: Images) -> Preparation:
+        """What is done to image files before the model sees them, and what speaks for it.
+
+        A preprocessing that was named is held against the BatchNorm statistics of the model;
+        otherwise it is found out, once: from arithmetic at the model's input, then from its
+        BatchNorm statistics, then from its accuracy on labelled images.
+
+        Args:
+            images: paths, at best 16 to 64 images of the kind the model was trained on.
+
+        Raises:
+            InputError: there is no evidence; the message says why and names the choices.
+        """
+        return self._preparation(self.source(self.plain(images)))
+
+    def feed(self, images: Images, batch_size: int) -> Iterator[Batch]:
+        """Batches ready for the model, from whatever holds the images."""
+        images = self.plain(images)
+        if self.takes_apart(images):
+            return from_inputs(images if isinstance(images, list) else [images], batch_size)
+        if hasattr(images, "shape") and len(images.shape) == 4:
+            self.fitting([images])  # says what the model takes
+            return from_array(images, batch_size, self.named)
+        source, steps = self.open(images, batch_size)
+        return from_source(source, steps)
+
+    def open(
+        self, images: Images, batch_size: int = MOST_IMAGES
+    ) -> tuple[Source, Preprocessing | None]:
+        """Images of a model with one image input, and what is done to them first."""
+        images = self.plain(images)
+        source = self.source(images, batch_size)
+        given = source.ids is None or hasattr(images, "shape") or isinstance(images, tuple)
+        if self.named is not None or given:
+            return source, self.named
+        return source, self._preparation(source).steps
+
+    def check_batch_size(self, batch_size: int | None) -> None:
+        """Refuse what is no number of images."""
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(f"A batch holds at least one image; got batch_size={batch_size!r}.")
+
+    def takes_apart(self, images: Images) -> bool:
+        """Whether the images are arrays, one per input, of any rank: used exactly as given."""
+        listed = isinstance(images, list) and all(hasattr(x, "shape") for x in images)
+        if listed and len(images) > 1 and "traced" not in vars(self):
+            self._learn_arguments(images)
+        specs = self.traced.trace.specs
+        if listed and images:
+            self.traced.check_inputs(images)
+            return True
+        odd = len(specs) == 1 and specs[0].shape.rank != 4 and hasattr(images, "shape")
+        return bool(odd)
+
+    def _learn_arguments(self, arrays: Sequence[np.ndarray]) -> None:
+        """A model whose call takes several arguments knows their shapes only from a batch."""
+        try:
+            input_specs(self.model)
+        except ModelError:
+            specs = specs_of_arguments(self.model, arrays)
+            self.traced = TracedModel(self.model, specs)
+
+    def fitting(self, inputs: Sequence[np.ndarray]) -> TracedModel:
+        """The trace for these inputs: a model of its own code may take other sizes."""
+        try:
+            self.traced.check_inputs(inputs)
+        except InputError:
+            if getattr(self.model, "inputs", None) or len(inputs) != 1:
+                raise
+            shape = tuple(np.shape(inputs[0])[1:])
+            if (shape,) not in self._other_sizes:
+                spec = tf.TensorSpec((None, *shape), self.traced.trace.specs[0].dtype)
+                try:
+                    self._other_sizes[(shape,)] = TracedModel(self.model, spec)
+                except Exception:
+                    # The model refuses this size in words of its own; ours are clearer.
+                    self.traced.check_inputs(inputs)
+            return self._other_sizes[(shape,)]
+        return self.traced
+
+    def _preparation(self, source: Source) -> Preparation:
+        if self.named is not None:
+            few = source.length is None or source.length < FEWEST
+            raw = np.empty(0, np.float32) if few else self._sample(source)[0]
+            return checked(self.traced, self.named, raw)
+        if self._prepared is None:
+            self._prepared = own(self.traced) or found_out(self.traced, *self._sample(source))
+        return self._prepared
+
+    def _sample(self, source: Source) -> tuple[Floats, NDArray[np.int64] | None]:
+        """Some images in one size before preprocessing, and their labels."""
+        batches = list(source.spread(_MOST_SAMPLED))
+        height, width = (side or _FREE_SIDE for side in self.image_spec().shape[1:3])
+        pixels = np.stack(
+            [resize(image, (height, width), self.how) for b in batches for image in b.pixels]
+        )
+        labels = [batch.labels for batch in batches if batch.labels is not None]
+        return pixels, np.concatenate(labels) if len(labels) == len(batches) else None
+
+    def image_spec(self) -> tf.TensorSpec:
+        """The one image input of the model.
+
+        Raises:
+            InputError: it takes something else, too.
+        """
+        specs = self.traced.trace.specs
+        if len(specs) != 1 or specs[0].shape.rank != 4:
+            shapes = ", ".join(str(tuple(spec.shape)) for spec in specs)
+            raise InputError(
+                f"Image files fit a model with one image input, and '{self.model.name}' takes "
+                f"{shapes}: pass a list of arrays, one per input, in Python."
+            )
+        return specs[0]
+
+    def plain(self, images: Images) -> Images:
+        """Images in one of the forms that the rest knows."""
+        if isinstance(images, tuple) and all(isinstance(x, str | os.PathLike) for x in images):
+            return list(images)
+        if isinstance(images, dict) and isinstance(getattr(self.model, "input", None), dict):
+            return [images[name] for name in self.model.input]
+        several = isinstance(images, list | tuple) and len(images) > 1
+        if several and all(hasattr(x, "shape") and len(x.shape) == 3 for x in images):
+            if len({tuple(x.shape) for x in images}) > 1:
+                raise InputError("A list of images needs one size; pass them one by one.")
+            return np.stack(images)
+        return images
+
+    def check_classes(self) -> None:
+        """Refuse names of classes that are not one per output."""
+        names, outputs = self.classes, self.outputs
+        pair = outputs == 1 and names is not None and len(names) == 2
+        if names is not None and outputs is not None and len(names) != outputs and not pair:
+            raise InputError(
+                f"Class names follow the outputs of the model: '{self.model.name}' has {outputs}, "
+                f"and {len(names)} names were given. Give one name per output, or none."
+            )
+
+    def count(self, images: Images) -> int | None:
+        """Number of images where it can be known without reading them."""
+        if self.takes_apart(images):
+            return len(images[0]) if isinstance(images, list) else len(images)
+        if hasattr(images, "shape"):
+            return len(images) if len(images.shape) == 4 else None
+        files = images if isinstance(images, list) else [images]
+        if files and all(isinstance(x, str | os.PathLike) for x in files):
+            return self.source(images).length
+        return None
