@@ -59,7 +59,8 @@ def test_an_anchor_fits_into_a_link_whatever_a_layer_is_called(name):
     anchor = finding(layer=name).anchor
     assert anchor.isascii()
     assert not set(anchor) & set(' "<>#?\\')
-    assert anchor != finding(layer=f"{name}2").anchor
+    others = [f"{name}2", "\udcfe", "?", "a", ""]
+    assert anchor not in [finding(layer=other).anchor for other in others]
 
 
 def test_a_minor_finding_is_for_information():

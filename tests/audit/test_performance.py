@@ -31,7 +31,8 @@ def test_accuracy_stands_beside_what_guessing_gives():
 
 
 @pytest.mark.parametrize(
-    ("hits", "wrong", "verdict"), [(95, 5, "high"), (70, 30, "moderate"), (40, 60, "low")]
+    ("hits", "wrong", "verdict"),
+    [(95, 5, "high"), (88, 12, "moderate"), (70, 30, "moderate"), (40, 60, "low")],
 )
 def test_the_verdict_follows_the_limits_of_the_skill(hits, wrong, verdict):
     found = performance(*guesses(hits, wrong))
@@ -169,6 +170,17 @@ def test_the_calibration_error_is_that_of_its_definition():
     assert calibration_error(confidence, hits, 15) > 0.1
 
 
+def test_the_last_bin_of_the_calibration_error_holds_certainty():
+    confidence, hits = np.repeat([0.95, 1.0], 5), np.repeat([True, False], 5)
+    assert calibration_error(confidence, hits) == pytest.approx(0.475)
+
+
+def test_a_probability_that_rounding_lifts_above_1_is_no_logit():
+    labels = np.arange(200) % 2
+    predictions = (np.eye(2)[labels] * (1 + 1e-7)).astype(np.float32)
+    assert performance(predictions, labels).calibration_error == pytest.approx(0, abs=1e-6)
+
+
 def test_logits_are_as_calibrated_as_their_softmax():
     random = np.random.default_rng(1)
     logits = random.normal(size=(300, 5)).astype(np.float32) * 3
@@ -181,6 +193,7 @@ def test_logits_are_as_calibrated_as_their_softmax():
 
 def test_half_precision_probabilities_are_no_logits():
     logits = np.random.default_rng(2).normal(size=(200, 1000)).astype(np.float32) * 2
+    logits[:100] = 0  # a thousandth is rounded alike in a whole row
     softmax = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float16)
     labels = softmax.argmax(1)
     error = performance(softmax, labels).calibration_error

@@ -112,7 +112,7 @@ def test_what_was_not_tested_is_listed_with_its_reason():
     words = Page(audit_cases.untested()).words
     assert "performance The images carry no labels." in words
     assert "leakage This panel was not run." in words
-    assert "Nothing was found." in words
+    assert "No findings." in words
 
 
 def tables(made, section):

@@ -93,7 +93,7 @@ def _tone(verdict: str) -> Literal["good", "bad", "open"]:
 
 def _findings(findings: Sequence[Finding]) -> list[Section]:
     if not findings:
-        none = "Nothing was found. What that covers is under Panels and Not tested."
+        none = "No findings. What was looked at is under Panels, what was not under Not tested."
         return [Section("Findings", "findings", 2, (Text(none),))]
     sections = [Section("Findings", "findings", 2, ())]
     for severity in SEVERITIES:
@@ -120,10 +120,12 @@ def _cards(findings: Sequence[Finding]) -> tuple[Part, ...]:
     return (*cards, *_rows(more, MORE), *_rows(minor, MINOR))
 
 
-def _rows(findings: Sequence[Finding], caption: str) -> list[Table]:
+def _rows(findings: Sequence[Finding], heading: str) -> list[Part]:
+    if not findings:
+        return []
     rows = tuple((KINDS[found.kind].title, found.message) for found in findings)
     anchors = tuple(found.anchor for found in findings)
-    return [Table(("Finding", "What was seen"), rows, caption, anchors=anchors)] if rows else []
+    return [Text(heading, "small"), Table(("Finding", "What was seen"), rows, anchors=anchors)]
 
 
 def _card(found: Finding) -> FindingCard:
@@ -292,12 +294,12 @@ def _preprocessing(audit: Audit) -> tuple[Part, ...]:
         )
         for other in chosen.alternatives
     )
-    caption = (
-        "What was considered. Divergence: how far the inputs of the first BatchNorm layer are "
-        "from those of the training; 0 is no difference."
+    note = (
+        "Divergence: how far the inputs of the first BatchNorm layer are from those of the "
+        "training; 0 is no difference."
     )
-    columns = ("Preprocessing", "Divergence", "Accuracy", "Choice")
-    return (said, Table(columns, rows, caption, (1, 2)))
+    columns = ("Considered", "Divergence", "Accuracy", "Choice")
+    return (said, Table(columns, rows, numbers=(1, 2)), Text(note, "small"))
 
 
 def _untested(audit: Audit) -> tuple[Part, ...]:
