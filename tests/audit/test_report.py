@@ -127,6 +127,14 @@ def test_numbers_of_the_performance_are_those_of_the_audit():
     assert ("hen", "fox", "48", "24.0 %") in confused.rows
 
 
+def test_the_worst_class_comes_first():
+    labels = np.arange(60) % 3
+    answers = np.where((labels == 1) & (np.arange(60) < 30), 0, labels)
+    found = performance(np.eye(3)[answers], labels, ["good", "bad", "fine"])
+    per_class = tables(replace(audit_cases.ordinary(), performance=found), "performance")[1]
+    assert [row[0] for row in per_class.rows] == ["bad", "good", "fine"]
+
+
 def test_layers_list_their_channels_by_verdict():
     (found,) = tables(audit_cases.ordinary(), "layers")
     row = dict(zip(found.columns, found.rows[1], strict=True))
