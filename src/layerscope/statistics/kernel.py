@@ -9,16 +9,18 @@ float64. The few maps for which that is not exact enough are summed again in flo
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numba  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
+from numba.core.compiler import Compiler  # type: ignore[import-untyped, import-not-found, unused-ignore]
 from numpy.typing import NDArray
 
 from layerscope.vocabulary import Floats
 
 Doubles = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class MapSums:
         position_count: int64 (C,), how many images these are.
     """
 
-    finite: NDArray[np.bool_]
+    finite: Bools
     maximum: Floats
     minimum: Floats
     row_of_maximum: NDArray[np.int32]
@@ -60,7 +62,7 @@ class MapSums:
     position_count: NDArray[np.int64]
 
 
-def map_sums(values: Floats, sampled: NDArray[np.bool_], ceiling: float = float("inf")) -> MapSums:
+def map_sums(values: Floats, sampled: Bools, ceiling: float = float("inf")) -> MapSums:
     """Sum the pixels of each map.
 
     Args:
@@ -95,9 +97,8 @@ def _pivots(values: Floats) -> Floats:
 
 def _threshold(ceiling: float) -> np.float32:
     """The smallest float32 that is at least .99 of the ceiling."""
-    exact = 0.99 * ceiling
-    near = np.float32(exact)
-    return near if near >= exact else np.nextafter(near, np.float32(np.inf))
+    near = np.float32(0.99 * ceiling)
+    return near if near >= 0.99 * ceiling else np.nextafter(near, np.float32(np.inf))
 
 
 BAND_PIXELS, MOST_BANDS = 96, 8
@@ -109,8 +110,8 @@ WORTH_THREADS = 200_000
 
 
 def _summed(
-    values: Floats, sampled: NDArray[np.bool_], pivot: Floats, threshold: np.float32
-) -> tuple[MapSums, NDArray[np.bool_]]:
+    values: Floats, sampled: Bools, pivot: Floats, threshold: np.float32
+) -> tuple[MapSums, Bools]:
     """The sums, and for which maps they cannot be trusted."""
     count, height, width, channels = values.shape
     bands = max(min(height, MOST_BANDS, height * width // BAND_PIXELS), 1)
@@ -120,22 +121,19 @@ def _summed(
     rows = np.empty((bands, count, channels), np.int32)
     counts = np.empty((2, bands, count, channels), np.int64)
     position = np.zeros((height, width, channels), np.float32)
-    flat = values.reshape(-1)
-    pivots = pivot.reshape(-1)
+    flat, pivots = values.reshape(-1), pivot.reshape(-1)
     flat.flags.writeable = pivots.flags.writeable = False  # one type, one compilation
     arguments: Any = (
         *(flat, width, sampled, threshold, pivots, blocks),
         *(totals, ends, rows, counts, position.reshape(height, -1)),
     )
     workers = min(_workers(), bands * blocks) if flat.size >= WORTH_THREADS else 1
-    # The calling thread takes its share.
     pool = _pool(os.getpid())
-    others = [pool.submit(_work, *arguments, at, workers) for at in range(1, workers)]
+    others = [pool.submit(partial(_work, *arguments, at, workers)) for at in range(1, workers)]
     _work(*arguments, 0, workers)
     for other in others:
         other.result()
-    results = np.empty((3, count, channels))
-    doubtful = np.empty((count, channels), np.bool_)
+    results, doubtful = np.empty((3, count, channels)), np.empty((count, channels), np.bool_)
     _together(height, width, sampled, pivots, totals, ends, rows, counts, results, doubtful)
     sums = MapSums(
         np.ones((count, channels), np.bool_),
@@ -156,7 +154,7 @@ def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - threads do not 
     return ThreadPoolExecutor(_workers(), thread_name_prefix="layerscope-sums")
 
 
-FAR = 9.0
+FAR = 4.0
 """How many variances the pivot may lie from the mean, squared, before float32 is not enough."""
 
 SMALLEST, LARGEST = 1e-15, 1e15
@@ -164,11 +162,7 @@ SMALLEST, LARGEST = 1e-15, 1e15
 
 
 def _repaired(
-    sums: MapSums,
-    doubtful: NDArray[np.bool_],
-    values: Floats,
-    sampled: NDArray[np.bool_],
-    pivot: Floats,
+    sums: MapSums, doubtful: Bools, values: Floats, sampled: Bools, pivot: Floats
 ) -> MapSums:
     """Sum the doubtful maps again in float64, and blank those that are not finite."""
     finite, mean, m2, rook = np.isfinite(sums.mean), sums.mean, sums.m2, sums.rook
@@ -204,7 +198,7 @@ def _repaired(
 
 
 def _without(
-    values: Floats, sampled: NDArray[np.bool_], pivot: Floats, finite: Any, position: Floats
+    values: Floats, sampled: Bools, pivot: Floats, finite: Any, position: Floats
 ) -> Floats:
     """Sum the positions again for the channels that a map that is not finite has spoilt."""
     spoilt = (sampled[:, None] & ~finite).any(axis=0)
@@ -216,26 +210,34 @@ def _without(
     return position
 
 
+class _Apart(Compiler):  # type: ignore[misc, unused-ignore]
+    """Tells the compiler that what is written to overlaps nothing else.
+
+    Without it loops over so many arrays would be tested for overlap each time, or not use vector
+    instructions at all. A numba that does not know the flag makes slower code with equal results.
+    """
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()  # type: ignore[no-untyped-call, unused-ignore]
+
+
 def _compiled(function: Any) -> Any:
     # Products may be fused with sums; nothing that would lose NaN or change the order of sums.
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    options["pipeline_class"] = _Apart
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder in which the compiled code could be kept
         return numba.njit(**options)(function)
 
 
-# The running sums of some channels are one array, so that the compiler has few pointers to tell
-# apart and uses vector instructions; it needs slices as well, whose indices cannot be negative.
-# Rows apart by a multiple of 4096 bytes would hinder each other.
+# The running sums of some channels are one array, one kind after the other; at distances of a
+# multiple of 4096 bytes they would hinder each other. Slices say that no index is negative.
 APART = LANES + 16
 TOTAL, SQUARES, PRODUCTS, BORDER = 0, APART, 2 * APART, 3 * APART
 POSITIVE, SATURATED, LEFT, HIGH = 4 * APART, 5 * APART, 6 * APART, 7 * APART
-LOW, PIVOT, BEST, ROW = 8 * APART, 9 * APART, 10 * APART, 11 * APART
-ROWS = 12 * APART
-
-CHUNK = 2048
-"""About how many values are taken at a time, so that the second look at them costs little."""
+LOW, PIVOT, BEST, ROW, ROWS = (kind * APART for kind in range(8, 13))
 
 FLUSH_PIXELS = 128
 """About how many pixels are added in float32."""
@@ -244,81 +246,111 @@ FLUSH_PIXELS = 128
 @_compiled
 def _note(sums, c, a, threshold):  # type: ignore[no-untyped-def]
     zero, one = np.float32(0), np.float32(1)
-    high, low = sums[HIGH + c], sums[LOW + c]
-    sums[HIGH + c] = a if a > high else high
-    sums[LOW + c] = a if a < low else low
+    sums[HIGH + c] = a if a > sums[HIGH + c] else sums[HIGH + c]
+    sums[LOW + c] = a if a < sums[LOW + c] else sums[LOW + c]
     sums[POSITIVE + c] += one if a > zero else zero
     sums[SATURATED + c] += one if abs(a) >= threshold else zero
 
 
 @_compiled
 def _cheap(flat, at, pixels, channels, lanes, sums, threshold):  # type: ignore[no-untyped-def]
-    """Add pixels of one row to the sums that need no neighbours."""
-    for pixel in range(0, pixels - 3, 4):
-        s = at + pixel * channels
-        v0, v1 = flat[s : s + lanes], flat[s + channels : s + channels + lanes]
-        s += 2 * channels
-        v2, v3 = flat[s : s + lanes], flat[s + channels : s + channels + lanes]
+    """Add pixels of one row to the sums that need no neighbours, seven at once."""
+    one, two, three = channels, 2 * channels, 3 * channels
+    for x in range(0, pixels - 6, 7):
+        s = at + x * channels
+        e = s + lanes
+        v0, v1, v2 = flat[s:e], flat[s + one : e + one], flat[s + two : e + two]
+        s, e = s + three, e + three
+        v3, v4, v5 = flat[s:e], flat[s + one : e + one], flat[s + two : e + two]
+        v6 = flat[s + three : e + three]
         for c in range(lanes):
-            pivot, a0, a1, a2, a3 = sums[PIVOT + c], v0[c], v1[c], v2[c], v3[c]
-            sums[TOTAL + c] += ((a0 - pivot) + (a1 - pivot)) + ((a2 - pivot) + (a3 - pivot))
+            pivot = sums[PIVOT + c]
+            a0, a1, a2, a3, a4, a5, a6 = v0[c], v1[c], v2[c], v3[c], v4[c], v5[c], v6[c]
+            d0, d1, d2, d3 = a0 - pivot, a1 - pivot, a2 - pivot, a3 - pivot
+            d4, d5, d6 = a4 - pivot, a5 - pivot, a6 - pivot
+            sums[TOTAL + c] += ((d0 + d1) + (d2 + d3)) + ((d4 + d5) + d6)
             _note(sums, c, a0, threshold)
             _note(sums, c, a1, threshold)
             _note(sums, c, a2, threshold)
             _note(sums, c, a3, threshold)
-    for pixel in range(pixels // 4 * 4, pixels):
-        v = flat[at + pixel * channels : at + pixel * channels + lanes]
+            _note(sums, c, a4, threshold)
+            _note(sums, c, a5, threshold)
+            _note(sums, c, a6, threshold)
+    for x in range(pixels // 7 * 7, pixels):
+        v = flat[at + x * channels : at + x * channels + lanes]
         for c in range(lanes):
-            a = v[c]
-            sums[TOTAL + c] += a - sums[PIVOT + c]
-            _note(sums, c, a, threshold)
+            sums[TOTAL + c] += v[c] - sums[PIVOT + c]
+            _note(sums, c, v[c], threshold)
 
 
 @_compiled
 def _full(  # type: ignore[no-untyped-def]
-    flat, at, above, up, up_step, pixels, channels, lanes, sums, threshold
+    flat, at, above, up, up_step, pixels, channels, lanes, sums, threshold, position, place
 ):
-    """Add pixels of one row to all sums over the map; the same numbers as `_cheap`."""
-    for pixel in range(0, pixels - 3, 4):
-        s, u = at + pixel * channels, up + pixel * up_step
-        v0, u0 = flat[s : s + lanes], above[u : u + lanes]
-        s, u = s + channels, u + up_step
-        v1, u1 = flat[s : s + lanes], above[u : u + lanes]
-        s, u = s + channels, u + up_step
-        v2, u2 = flat[s : s + lanes], above[u : u + lanes]
-        s, u = s + channels, u + up_step
-        v3, u3 = flat[s : s + lanes], above[u : u + lanes]
+    """Add pixels of one row to all sums; those of `_cheap` to the same bits."""
+    one, two, three = channels, 2 * channels, 3 * channels
+    up1, up2, up3 = up_step, 2 * up_step, 3 * up_step
+    for x in range(0, pixels - 6, 7):
+        s, u, p = at + x * channels, up + x * up_step, place + x * channels
+        e = s + lanes
+        v0, v1, v2 = flat[s:e], flat[s + one : e + one], flat[s + two : e + two]
+        s, e = s + three, e + three
+        v3, v4, v5 = flat[s:e], flat[s + one : e + one], flat[s + two : e + two]
+        v6 = flat[s + three : e + three]
+        e = u + lanes
+        u0, u1, u2 = above[u:e], above[u + up1 : e + up1], above[u + up2 : e + up2]
+        u, e = u + up3, e + up3
+        u3, u4, u5 = above[u:e], above[u + up1 : e + up1], above[u + up2 : e + up2]
+        u6 = above[u + up3 : e + up3]
+        e = p + lanes
+        p0, p1, p2 = position[p:e], position[p + one : e + one], position[p + two : e + two]
+        p, e = p + three, e + three
+        p3, p4, p5 = position[p:e], position[p + one : e + one], position[p + two : e + two]
+        p6 = position[p + three : e + three]
         for c in range(lanes):
-            pivot, a0, a1, a2, a3 = sums[PIVOT + c], v0[c], v1[c], v2[c], v3[c]
+            pivot = sums[PIVOT + c]
+            a0, a1, a2, a3, a4, a5, a6 = v0[c], v1[c], v2[c], v3[c], v4[c], v5[c], v6[c]
             d0, d1, d2, d3 = a0 - pivot, a1 - pivot, a2 - pivot, a3 - pivot
-            near0 = d0 * (sums[LEFT + c] + (u0[c] - pivot)) + d1 * (d0 + (u1[c] - pivot))
-            near1 = d2 * (d1 + (u2[c] - pivot)) + d3 * (d2 + (u3[c] - pivot))
-            sums[TOTAL + c] += (d0 + d1) + (d2 + d3)
-            sums[SQUARES + c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
-            sums[PRODUCTS + c] += near0 + near1
-            sums[LEFT + c] = d3
+            d4, d5, d6 = a4 - pivot, a5 - pivot, a6 - pivot
+            near = d0 * (sums[LEFT + c] + (u0[c] - pivot)) + d1 * (d0 + (u1[c] - pivot))
+            near += d2 * (d1 + (u2[c] - pivot)) + d3 * (d2 + (u3[c] - pivot))
+            near += d4 * (d3 + (u4[c] - pivot)) + d5 * (d4 + (u5[c] - pivot))
+            sums[PRODUCTS + c] += near + d6 * (d5 + (u6[c] - pivot))
+            sums[LEFT + c] = d6
+            sums[TOTAL + c] += ((d0 + d1) + (d2 + d3)) + ((d4 + d5) + d6)
+            squares = (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            sums[SQUARES + c] += squares + ((d4 * d4 + d5 * d5) + d6 * d6)
+            p0[c] += d0
+            p1[c] += d1
+            p2[c] += d2
+            p3[c] += d3
+            p4[c] += d4
+            p5[c] += d5
+            p6[c] += d6
             _note(sums, c, a0, threshold)
             _note(sums, c, a1, threshold)
             _note(sums, c, a2, threshold)
             _note(sums, c, a3, threshold)
-    for pixel in range(pixels // 4 * 4, pixels):
-        s, u = at + pixel * channels, up + pixel * up_step
-        v, w = flat[s : s + lanes], above[u : u + lanes]
-        for c in range(lanes):
-            a, b, pivot = v[c], w[c], sums[PIVOT + c]
-            d = a - pivot
-            sums[TOTAL + c] += d
-            sums[SQUARES + c] += d * d
-            sums[PRODUCTS + c] += d * (sums[LEFT + c] + (b - pivot))
-            sums[LEFT + c] = d
-            _note(sums, c, a, threshold)
+            _note(sums, c, a4, threshold)
+            _note(sums, c, a5, threshold)
+            _note(sums, c, a6, threshold)
+    for x in range(pixels // 7 * 7, pixels):
+        s, u, p = at + x * channels, up + x * up_step, place + x * channels
+        _one(flat[s : s + lanes], above[u : u + lanes], sums, threshold, position[p : p + lanes])
 
 
 @_compiled
-def _difference(flat, at, pivots, length, result, place):  # type: ignore[no-untyped-def]
-    v, target = flat[at : at + length], result[place : place + length]
-    for i in range(length):
-        target[i] += v[i] - pivots[i]
+def _one(v, up, sums, threshold, position):  # type: ignore[no-untyped-def]
+    """Add one pixel to all sums."""
+    for c in range(v.size):
+        a, pivot = v[c], sums[PIVOT + c]
+        d = a - pivot
+        sums[TOTAL + c] += d
+        sums[SQUARES + c] += d * d
+        sums[PRODUCTS + c] += d * (sums[LEFT + c] + (up[c] - pivot))
+        sums[LEFT + c] = d
+        position[c] += d
+        _note(sums, c, a, threshold)
 
 
 @_compiled
@@ -328,13 +360,6 @@ def _border(flat, at, stride, pixels, lanes, sums):  # type: ignore[no-untyped-d
         v = flat[at + pixel * stride : at + pixel * stride + lanes]
         for c in range(lanes):
             sums[BORDER + c] += v[c] - sums[PIVOT + c]
-
-
-@_compiled
-def _set(sums, kind, lanes, value):  # type: ignore[no-untyped-def]
-    part = sums[kind : kind + lanes]
-    for c in range(lanes):
-        part[c] = value
 
 
 @_compiled
@@ -364,31 +389,25 @@ def _ends(sums, lanes, row):  # type: ignore[no-untyped-def]
 @_compiled
 def _map_band(  # type: ignore[no-untyped-def]
     flat, at, pivots, mid, span, height, width, channels, lanes, sampled, threshold,
-    sums, tile, position, place, totals, counts,
+    sums, position, place, totals, counts,
 ):  # fmt: skip
     """Some rows of the maps of some channels of one image."""
-    length, chunk = width * channels, tile.size // lanes
+    length = width * channels
     flush_every = FLUSH_PIXELS // width + 1
     for row in range(span[0], span[1]):
         start = at + row * length
-        _set(sums, LEFT, lanes, np.float32(0))
-        for x in range(0, width, chunk):
-            pixels, here = min(chunk, width - x), start + x * channels
-            if not sampled:
-                _cheap(flat, here, pixels, channels, lanes, sums, threshold)
-                continue
+        sums[LEFT : LEFT + lanes] = 0
+        if not sampled:
+            _cheap(flat, start, width, channels, lanes, sums, threshold)
+        else:
             if row == 0:  # nothing lies above: the pivot, so that the difference is 0
                 above, up, up_step = pivots, mid, 0
             else:
-                above, up, up_step = flat, here - length, channels
-            _full(flat, here, above, up, up_step, pixels, channels, lanes, sums, threshold)
-            if lanes == channels:
-                _difference(flat, here, tile, pixels * lanes, position[row], x * channels)
-            else:
-                for pixel in range(0, pixels * channels, channels):
-                    to = place + x * channels + pixel
-                    _difference(flat, here + pixel, tile, lanes, position[row], to)
-        if sampled:
+                above, up, up_step = flat, start - length, channels
+            _full(
+                flat, start, above, up, up_step, width, channels, lanes,
+                sums, threshold, position[row], place,
+            )  # fmt: skip
             _border(flat, start, length - channels, 2, lanes, sums)
             for end in (0, height - 1):
                 if row == end:
@@ -402,18 +421,14 @@ def _map_band(  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _start(sums, lanes, pivots, mid, tile, totals, counts):  # type: ignore[no-untyped-def]
-    _set(sums, 0, ROWS, np.float32(0))
-    _set(sums, HIGH, lanes, np.float32(-np.inf))
-    _set(sums, BEST, lanes, np.float32(-np.inf))
-    _set(sums, LOW, lanes, np.float32(np.inf))
+def _start(sums, lanes, pivots, mid, totals, counts):  # type: ignore[no-untyped-def]
+    sums[:] = 0
+    sums[HIGH : HIGH + lanes] = -np.inf
+    sums[BEST : BEST + lanes] = -np.inf
+    sums[LOW : LOW + lanes] = np.inf
     _copy(pivots, mid, lanes, sums, PIVOT)
-    for start in range(0, tile.size, lanes):
-        _copy(pivots, mid, lanes, tile, start)
-    for kind in range(4):
-        _set(totals[kind], 0, lanes, 0.0)
-    for kind in range(2):
-        _set(counts[kind], 0, lanes, 0)
+    totals[:] = 0
+    counts[:] = 0
 
 
 @_compiled
@@ -426,23 +441,19 @@ def _work(  # type: ignore[no-untyped-def]
     height = position.shape[0]
     most = -(-channels // (blocks * 16)) * 16 if blocks > 1 else channels
     sums = np.empty(ROWS, np.float32)
-    tiles = np.empty(max(4, CHUNK // most // 4 * 4) * most, np.float32)
     for task in range(first, bands * blocks, step):
         band, c0 = task // blocks, task % blocks * most
         lanes = min(most, channels - c0)
-        if lanes <= 0:
-            continue
         span = (band * height // bands, (band + 1) * height // bands)
-        tile = tiles[: tiles.size // most * lanes]
-        for image in range(images):
+        for image in range(images if lanes > 0 else 0):
             mid = image * channels + c0
             total = totals[:, band, image, c0 : c0 + lanes]
             count = counts[:, band, image, c0 : c0 + lanes]
-            _start(sums, lanes, pivots, mid, tile, total, count)
+            _start(sums, lanes, pivots, mid, total, count)
             _map_band(
                 flat, image * height * width * channels + c0, pivots, mid,
                 span, height, width, channels, lanes, sampled[image], threshold,
-                sums, tile, position, c0, total, count,
+                sums, position, c0, total, count,
             )  # fmt: skip
             _copy(sums, HIGH, lanes, ends[0, band, image], c0)
             _copy(sums, LOW, lanes, ends[1, band, image], c0)
