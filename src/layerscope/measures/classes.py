@@ -1,8 +1,8 @@
 """Whether a channel tells classes apart (measure 8).
 
-By average precision and not by plain AUC, which a channel can satisfy by ranking thousands of easy
-negatives well (NeuronEval, arXiv 2506.05774). Compare with the untrained twin: its channels tell
-classes apart as well.
+By average precision and not by plain AUC, which hardly moves when labels of a rare class are spoilt
+and so fails the sanity checks of NeuronEval (arXiv 2506.05774). Compare with the untrained twin:
+its channels tell classes apart as well.
 """
 
 from collections.abc import Iterator
