@@ -201,7 +201,7 @@ def _assembled(
         rows.read(PREDICTION, PREDICTION) if has_outputs else None,
         source.class_names,
         exemplars,
-        plan.described | {"batch_sizes": outcome.batch_sizes},
+        plan.described | {"batch_sizes": outcome.batch_sizes, "resumed": outcome.resumed},
     )
 
 
