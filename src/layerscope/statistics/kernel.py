@@ -102,11 +102,8 @@ def _threshold(ceiling: float) -> np.float32:
 
 
 BAND_PIXELS, MOST_BANDS = 96, 8
-LANES = 256
-"""The most channels at a time: their running sums stay in the nearest cache."""
-
-WORTH_THREADS = 200_000
-"""Fewer values are summed sooner than another thread wakes up."""
+LANES = 256  # the most channels at a time: their running sums stay in the nearest cache
+WORTH_THREADS = 200_000  # fewer values are summed sooner than another thread wakes up
 
 
 def _summed(
