@@ -12,10 +12,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from layerscope.measures.artefacts import checkerboard, positional_share
+from layerscope.measures.classes import class_signal, class_signal_p
+from layerscope.measures.coherence import coherence, two_alternative
 from layerscope.measures.dimension import effective_dimension
 from layerscope.measures.kernels import kernel_ratio
 from layerscope.measures.vitality import firing_rate, relative_range, saturated_share
+from layerscope.store.directory import RunDirectory
 from layerscope.vocabulary import Floats, Layer
+
+TOP = 20
+"""Images that stand for what excites a channel most, and least."""
 
 Finished = Mapping[str, Mapping[str, NDArray[Any]]]
 """Name of the statistic -> what it says about a layer."""
@@ -57,6 +63,55 @@ class Profile:
         return html
 
 
+def write_profile(profile: Profile, run: RunDirectory) -> None:
+    """Write the tables of a profile as Parquet, with its provenance in each.
+
+    Raises:
+        EnvironmentFailure: the disk refuses.
+    """
+    tables = {"channels": profile.channels, "layers": profile.layers, "images": profile.images}
+    tables["exemplars"] = _exemplar_table(profile.exemplars)
+    if profile.predictions is not None:
+        names = [str(i) for i in range(profile.predictions.shape[1])]
+        tables["predictions"] = pd.DataFrame(profile.predictions, columns=names)
+    about = {**profile.provenance, "classes": list(profile.classes)}
+    for name, table in tables.items():
+        run.write_table(name, table, about)
+
+
+def read_profile(run: RunDirectory) -> Profile:
+    """What `write_profile` wrote.
+
+    Raises:
+        InputError: a table is missing or damaged.
+    """
+    (channels, about), (layers, _), (images, _), (exemplars, _) = (
+        run.read_table(name) for name in ("channels", "layers", "images", "exemplars")
+    )
+    has_outputs = (run.path / "predictions.parquet").exists()
+    outputs = run.read_table("predictions")[0].to_numpy(np.float32) if has_outputs else None
+    classes = tuple(about.pop("classes"))
+    lists = {str(path): _exemplar_lists(rows) for path, rows in exemplars.groupby("layer")}
+    return Profile(channels, layers, images, outputs, classes, lists, about)
+
+
+def _exemplar_table(exemplars: Mapping[str, Mapping[str, NDArray[Any]]]) -> pd.DataFrame:
+    parts = []
+    for path, lists in exemplars.items():
+        most, channels = lists["top_score"].shape
+        rank, channel = (side.ravel() for side in np.mgrid[:most, :channels])
+        columns = {key: values.ravel() for key, values in lists.items()}
+        parts.append(pd.DataFrame({"layer": path, "channel": channel, "rank": rank, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _exemplar_lists(rows: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    shape = int(rows["rank"].max()) + 1, int(rows["channel"].max()) + 1
+    ordered = rows.sort_values(["rank", "channel"])
+    keys = [key for key in rows.columns if key not in ("layer", "channel", "rank")]
+    return {key: ordered[key].to_numpy().reshape(shape) for key in keys}
+
+
 @dataclass(frozen=True)
 class Measured:
     """Everything that a run found out about one layer.
@@ -69,6 +124,8 @@ class Measured:
         kernel: the convolution kernel, as Keras keeps it.
         upsampling: factor of a transposed convolution, else 1.
         twin_covariance: of the channels in an untrained twin.
+        labels: class of each image, -1 where unknown.
+        vectors: places of some images, and for each what an image encoder makes of it, (n, D).
     """
 
     layer: Layer
@@ -77,6 +134,8 @@ class Measured:
     kernel: NDArray[Any] | None = None
     upsampling: int = 1
     twin_covariance: NDArray[Any] | None = None
+    labels: NDArray[np.int64] | None = None
+    vectors: tuple[NDArray[np.int64], Floats] | None = None
 
 
 def channel_rows(measured: Measured) -> pd.DataFrame:
@@ -102,7 +161,7 @@ def channel_rows(measured: Measured) -> pd.DataFrame:
     for column, quantity in _AVERAGED.items():
         columns[column] = _average(measured.rows(quantity), channels)
     columns["structure"] = columns["morans_i"] - columns["noise_morans_i"]
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns | _classes(measured) | _coherence(measured))
 
 
 _AVERAGED = {
@@ -139,6 +198,46 @@ def _artefacts(measured: Measured) -> dict[str, NDArray[np.float64]]:
         share = positional_share(mean, measured.finished["moments"]["variance"])
         board = checkerboard(mean, measured.upsampling) if measured.upsampling > 1 else unknown
     return {"checkerboard": board, "positional": share.whole, "positional_border": share.border}
+
+
+def _classes(measured: Measured) -> dict[str, NDArray[Any]]:
+    """Which class a channel tells from the others, by the images with a known pooled value."""
+    channels = len(measured.finished["vitality"]["images"])
+    found: dict[str, NDArray[Any]] = {
+        "class_signal": np.full(channels, np.nan),
+        "class_index": np.full(channels, -1),
+        "class_p": np.full(channels, np.nan),
+    }
+    pooled = measured.rows("mean")
+    if measured.labels is None or pooled is None or len(np.unique(measured.labels)) < 2:
+        return found
+    labels = np.where(np.isnan(pooled).all(1), -1, measured.labels)
+    signed = measured.layer.pre_activation
+    signal = class_signal(pooled, labels, signed)
+    known = np.isfinite(signal).any(1)
+    best = np.where(np.isfinite(signal), signal, -np.inf).argmax(1) if known.any() else 0
+    found["class_index"] = np.where(known, best, -1)
+    found["class_signal"][known] = np.nanmax(signal[known], 1)
+    found["class_p"] = class_signal_p(pooled, labels, signed)
+    return found
+
+
+def _coherence(measured: Measured) -> dict[str, NDArray[np.float64]]:
+    """How alike the images are that excite a channel most."""
+    peaks = measured.rows("maximum")
+    channels = len(measured.finished["vitality"]["images"])
+    if measured.vectors is None or peaks is None or len(measured.vectors[0]) < 2 * TOP:
+        unknown = np.full(channels, np.nan)
+        return {"coherence": unknown, "coherence_p": unknown, "two_alternative": unknown}
+    places, vectors = measured.vectors
+    seen = peaks[places]
+    order = np.argsort(np.where(np.isfinite(seen), -seen, np.inf), axis=0, kind="stable")
+    top, bottom = order[:TOP].T, order[-TOP:].T
+    lists = np.isfinite(seen).all(0) & (seen != seen[:1]).any(0)
+    top, bottom = (np.where(lists[:, None], ends, -1) for ends in (top, bottom))
+    found = coherence(vectors, top)
+    told = two_alternative(vectors, top, bottom)
+    return {"coherence": found.z, "coherence_p": found.p, "two_alternative": told}
 
 
 def layer_row(measured: Measured) -> dict[str, Any]:

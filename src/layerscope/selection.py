@@ -6,12 +6,12 @@ share of the variance of all maps that a linear combination of the shown maps gi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.errors import InputError
+from layerscope.measures.vitality import flat
 from layerscope.vocabulary import Floats
 
 _Matrix = NDArray[np.float64]
@@ -21,9 +21,6 @@ MOST_PIXELS = 16_384
 
 NO_NEWS = 1e-4
 """A map of which the shown maps leave less than this share of its variance is a duplicate."""
-
-FLAT = 1e-6
-"""A map whose range is below this share of its magnitude is constant: the rest is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +113,6 @@ def select(
         non_finite=non_finite,
         percent_known=cells.shape[0] >= 10 * len(channels) and len(varying) > 0,
     )
-
-
-def flat(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether a range is nothing but rounding; elementwise over minima and maxima."""
-    magnitude = np.maximum(np.abs(low), np.abs(high))
-    return np.asarray(high.astype(np.float64) - low <= FLAT * magnitude)
 
 
 def _sort_channels(

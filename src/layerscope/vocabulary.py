@@ -24,6 +24,9 @@ Kind = Literal["conv", "depthwise", "separable", "transposed", "dense", "block",
 ``block`` is the sum that closes a residual block; ``other`` is any layer output that is none of
 these."""
 
+Regime = Literal["early", "middle", "late"]
+"""How far from the pixels a layer is, see `layerscope.measures.depth`."""
+
 CONVOLUTION_KINDS: tuple[Kind, ...] = ("conv", "depthwise", "separable", "transposed", "dense")
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from layerscope.document.expectations import EXPECTED, regime
+from layerscope.document.expectations import EXPECTED
+from layerscope.measures.depth import regime
 from layerscope.vocabulary import Layer
 
 

@@ -11,7 +11,6 @@ from layerscope.measures.vitality import (
     relative_range,
     saturated_share,
 )
-from layerscope.selection import flat as selected_as_flat
 
 
 def relu_layer(bias, images=40, channels=30, seed=0):
@@ -74,7 +73,6 @@ def test_flat_means_the_same_when_maps_are_chosen():
     low = np.array([0, 0, 1, 1, -1e-9, -5], np.float32)
     high = np.array([0, 1e-9, 1 + 5e-7, 1.001, 1e-9, -5], np.float32)
     assert flat(low, high).tolist() == [True, False, True, False, False, True]
-    assert flat(low, high).tolist() == selected_as_flat(low, high).tolist()
 
 
 def test_the_saturated_share_counts_pixels():

@@ -251,3 +251,18 @@ def test_a_stratified_sample_gives_every_class_its_share():
     assert stratified(1000, 100, labels, seed=4) == tuple(places)
     assert stratified(1000, 100, labels, seed=5) != tuple(places)
     assert stratified(5, 100, None, seed=0) == (0, 1, 2, 3, 4)
+
+
+def test_a_finished_run_is_read_back_and_not_computed_again(model, photos, tmp_path, monkeypatch):
+    scope = layerscope.Scope(model)
+    first = scope.profile(photos, sample=40, directory=tmp_path / "run")
+    monkeypatch.setattr("layerscope.run.profiling.run", None)
+    again = scope.profile(photos, sample=40, directory=tmp_path / "run")
+    for name in ("channels", "layers", "images"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(first, name), check_exact=True)
+    np.testing.assert_array_equal(again.predictions, first.predictions)
+    assert again.classes == first.classes
+    assert again.provenance == first.provenance
+    for path, lists in first.exemplars.items():
+        for key, values in lists.items():
+            np.testing.assert_array_equal(again.exemplars[path][key], values)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.errors import InputError
-from layerscope.selection import flat
+from layerscope.measures.vitality import flat
 from layerscope.vocabulary import Floats
 
 Bytes = NDArray[np.uint8]

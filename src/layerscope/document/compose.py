@@ -14,7 +14,7 @@ from layerscope.document.colour import (
     colourise,
     scale_of,
 )
-from layerscope.document.expectations import EXPECTED, regime
+from layerscope.document.expectations import EXPECTED
 from layerscope.document.parts import (
     Badge,
     Document,
@@ -28,6 +28,7 @@ from layerscope.document.parts import (
 )
 from layerscope.document.whole import composite, factors
 from layerscope.errors import InputError
+from layerscope.measures.depth import regime
 from layerscope.selection import Selection, select
 from layerscope.vocabulary import Floats, Layer
 

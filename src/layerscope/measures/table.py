@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Regime = Literal["early", "middle", "late"]
+from layerscope.vocabulary import Regime
+
 Null = Literal["", "noise", "mismatch", "twin", "labels", "random images"]
 
 EVERYWHERE: tuple[Regime, ...] = ("early", "middle", "late")

@@ -258,7 +258,7 @@ def of_images(batch: MapBatch) -> dict[str, Floats]:
     return {
         "mean": sums.mean.astype(np.float32),
         "maximum": sums.maximum,
-        "moran": morans_i(sums.m2, sums.rook, height, width).astype(np.float32),
+        "moran": morans_i(sums.m2, sums.rook, height, width, sums.mean).astype(np.float32),
     }
 
 

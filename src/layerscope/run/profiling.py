@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from layerscope.errors import InputError
 from layerscope.images import Source
-from layerscope.profile import Measured, Profile, channel_rows, layer_row
-from layerscope.run.closer import QUANTITIES, look_closer, noise_like
+from layerscope.measures.coherence import Hog
+from layerscope.profile import (
+    Measured,
+    Profile,
+    channel_rows,
+    layer_row,
+    read_profile,
+    write_profile,
+)
+from layerscope.run.closer import QUANTITIES, Tones, coloured, look_closer, noise_like
 from layerscope.run.local import (
     PREDICTION,
     Compute,
@@ -80,6 +88,8 @@ def profile(
     Raises:
         InputError: no image could be read.
     """
+    if directory.manifest.complete:
+        return read_profile(directory)
     watched = _watched(subject, plan)
     rows = directory.rows(_quantities(subject, plan), SHARD, plan.images or 0)
     outcome = run(
@@ -89,7 +99,12 @@ def profile(
     images = _few(source, plan, outcome)
     rows.write(0, look_closer(images, subject.compute, subject.layers, size, tell))
     twins = _nulls(subject, plan, images, rows, size, tell)
-    return _assembled(subject, plan, source, outcome, rows, twins)
+    tell(Progress("tables", 0, len(plan.layers)))
+    vectors = None if plan.images is None else _vectors(source, plan)
+    found = _assembled(subject, plan, source, outcome, rows, twins, vectors)
+    write_profile(found, directory)
+    directory.finish()
+    return found
 
 
 def _watched(subject: Subject, plan: Plan) -> dict[str, Watched]:
@@ -164,6 +179,20 @@ def _nulls(
     return {path: Cells().finish(state["cells"])["covariance"] for path, state in states.items()}
 
 
+def _vectors(source: Source, plan: Plan) -> tuple[NDArray[np.int64], Floats]:
+    """Places of the sampled images that can be read, and what the image encoder makes of them."""
+    places = plan.sample if plan.sample is not None else range(min(SAMPLE, plan.images or 0))
+    part, encoder = source.part(places), Hog()
+    at = dict(zip(part.ids or (), places, strict=True))
+    found, vectors = list[int](), list[Floats]()
+    for batch in part:
+        tones = Tones.of(list(batch.pixels))
+        photos = coloured(tones.photos(batch.pixels))
+        vectors.append(encoder(np.clip(np.rint(photos), 0, 255).astype(np.uint8)))
+        found.extend(at[name] for name in batch.ids)
+    return np.array(found, np.int64), np.concatenate(vectors)
+
+
 def _assembled(
     subject: Subject,
     plan: Plan,
@@ -171,6 +200,7 @@ def _assembled(
     outcome: Outcome,
     rows: RowStore,
     twins: Mapping[str, NDArray[Any]],
+    vectors: tuple[NDArray[np.int64], Floats] | None,
 ) -> Profile:
     channels, layers, exemplars = [], [], {}
     for path, watched in _watched(subject, plan).items():
@@ -189,6 +219,8 @@ def _assembled(
             subject.kernels.get(path),
             subject.upsampling.get(path, 1),
             twins.get(path),
+            np.where(_sampled(plan)(np.arange(len(outcome.labels))), outcome.labels, -1),
+            vectors,
         )
         channels.append(channel_rows(measured))
         layers.append(layer_row(measured))
