@@ -26,7 +26,7 @@ ROWS = (
     ("audit",),
     ("document",),
     ("render",),
-    ("show",),
+    ("show", "auditing"),
     ("zoo",),
     ("testing",),
     ("intake",),

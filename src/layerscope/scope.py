@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,12 @@ import keras
 import numpy as np
 import pandas as pd
 
+from layerscope.audit.result import ModelFacts
+from layerscope.auditing import Audited, Split, asked_panels, judged
 from layerscope.document.colour import ScaleKind, photo
 from layerscope.errors import InputError
 from layerscope.feed import Batch, Collected
-from layerscope.images import Source, class_names, preprocessing
+from layerscope.images import Preprocessing, Source, class_names, preprocessing
 from layerscope.images.resize import HOWS
 from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.model.effective import effective_receptive_field
@@ -27,11 +30,12 @@ from layerscope.model.twin import Twin, untrained_twin
 from layerscope.model.weights import weights_hash
 from layerscope.profile import Profile
 from layerscope.run.local import Progress
+from layerscope.run.outputs import of_profile, outputs
 from layerscope.run.plan import FINE, SAMPLE, Plan, stratified
 from layerscope.run.profiling import profile
-from layerscope.run.subject import subject_of, versions
+from layerscope.run.subject import forward, subject_of, versions
 from layerscope.show import MOST_SHOWN, Shown, show, strongest
-from layerscope.store.directory import open_run
+from layerscope.store.directory import RunDirectory, open_run
 from layerscope.vocabulary import Layer, Maps
 
 _BATCH_BYTES = 512 * 2**20
@@ -68,9 +72,11 @@ class Scope:
     ) -> None:
         if isinstance(model, str | Path):
             self.model = load(model, trust=trust, custom_objects=custom_objects)
+            self._name = str(model)
         else:
             check_model(model)
             self.model = model
+            self._name = model.name
         if not isinstance(preprocess, str):
             raise InputError(f"A preprocessing is named, such as '0..1'; got {preprocess!r}.")
         if resize not in HOWS:
@@ -253,19 +259,84 @@ class Scope:
         self._intake.check_batch_size(batch_size)
         source, steps = self._intake.open(images)
         taps = self.traced.resolve(layers)
-        plan = self._plan(source, taps, steps.name if steps else "", sample, nulls)
+        plan = self._plan(source, taps, steps, sample, nulls)
         subject = subject_of(self.traced, taps, steps, self.outputs)
         size = batch_size or self._batch_size(taps)
+        with self._kept(directory, plan) as run:
+            return profile(subject, source, plan, run, size, tell, warn)
+
+    def audit(
+        self,
+        images: Images,
+        train: Images | None = None,
+        panels: Sequence[str] | None = None,
+        *,
+        layers: str | Sequence[str] | None = None,
+        batch_size: int | None = None,
+        directory: str | Path | None = None,
+        tell: Callable[[Progress], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> Audited:
+        """Judge the model by some images: findings with evidence, in panels that stay apart.
+
+        Args:
+            images: images that the model was not trained on, see `maps`; at best 100 and more,
+                labelled.
+            train: images that it was trained on.
+            panels: names of those to fill, so far ``clarity`` and ``performance``; default all.
+            layers: see `maps`.
+            batch_size: see `maps`.
+            directory: where the run is kept and the report is written; by default nowhere, see
+                `layerscope.auditing.Audited.save`.
+            tell: hears how far the work is.
+            warn: hears what went otherwise than asked for.
+
+        Raises:
+            InputError, EnvironmentFailure: as for `profile`.
+        """
+        asked = asked_panels(panels)
+        self._intake.check_batch_size(batch_size)
+        self._intake.check_classes()
+        source, steps = self._intake.open(images)
+        prepared = self._known_preparation(images)
+        taps = self.traced.resolve(layers) if "clarity" in asked else []
+        plan = self._plan(source, taps, steps, SAMPLE, ("noise", "twin"))
+        subject = subject_of(self.traced, taps, steps, self.outputs)
+        size = batch_size or self._batch_size(taps)
+        with self._kept(directory, plan) as run:
+            found = None
+            if taps:
+                found = profile(subject, source, plan, run, size, tell, warn)
+                answers = of_profile(found.images, found.predictions, source)
+            else:
+                answers = outputs(source, subject.compute, size, "answers", tell)
+            test = Split(answers, source.class_names, source.label_mismatch)
+            trained = self._split(train, tell) if train is not None else None
+            facts = ModelFacts(self._name, plan.model, self.model.count_params())
+            result = judged(facts, subject.layers, prepared, asked, test, trained, found, plan)
+            if directory is not None:
+                result.write(run)
+        return result
+
+    def _split(self, images: Images, tell: Callable[[Progress], None]) -> Split:
+        source, steps = self._intake.open(images)
+        compute = forward(self.traced, [], steps, self.outputs)
+        found = outputs(source, compute, self._batch_size([]), "training images", tell)
+        return Split(found, source.class_names, source.label_mismatch)
+
+    @contextmanager
+    def _kept(self, directory: str | Path | None, plan: Plan) -> Iterator[RunDirectory]:
+        """The run directory, one that goes away where none was asked for."""
         with tempfile.TemporaryDirectory(prefix="layerscope-") as nowhere:
             where = directory or Path(nowhere) / "run"
             with open_run(where, plan.described, plan.hash) as run:
-                return profile(subject, source, plan, run, size, tell, warn)
+                yield run
 
     def _plan(
         self,
         source: Source,
         taps: Sequence[Tap],
-        steps: str,
+        steps: Preprocessing | None,
         sample: int | None,
         nulls: Sequence[str],
     ) -> Plan:
@@ -279,7 +350,7 @@ class Scope:
         return Plan(
             weights_hash(self.model),
             source.digest(),
-            steps,
+            steps.name if steps else "",
             self.resize,
             tuple(tap.path for tap in taps),
             count,

@@ -290,6 +290,73 @@ def layers(
 
 @app.command()
 @_reports
+def audit(
+    model: Model,
+    images: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGES",
+            help="A folder with one sub-folder per class, a flat folder, a CSV path,label or an "
+            ".npz with x and y: images that the model was not trained on.",
+        ),
+    ],
+    train: Annotated[
+        str | None, typer.Option(metavar="IMAGES", help="Images that it was trained on.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="RUN", help="Directory of the run.")
+    ] = Path("layerscope-run"),
+    panels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME]", help="clarity, performance. Default: all."),
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT[,WHAT]", help="Kinds of findings, or warn or fail, that give exit code 1."
+        ),
+    ] = "",
+    max_skipped: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Unreadable images beyond it give exit code 3."
+        ),
+    ] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print audit.json.")] = False,
+    preprocess: Preprocess = "auto",
+    resize: Resize = "stretch",
+    classes: Classes = None,
+    trust: Trust = False,
+    custom_objects: CustomObjects = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a model by images: one report with evidence, in panels that stay apart.
+
+    A run that was stopped goes on where it was when the same command is given again.
+    """
+    with _progress(quiet):
+        scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)
+    from layerscope.interfaces.audit import run  # loads TensorFlow, which _scope keeps silent
+
+    code = run(
+        scope,
+        images,
+        train,
+        output,
+        panels.split(",") if panels else None,
+        [name for name in fail_on.split(",") if name],
+        max_skipped,
+        as_json,
+        batch_size,
+        quiet,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+@_reports
 def demo(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where pictures go.")

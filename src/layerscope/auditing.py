@@ -1,0 +1,221 @@
+"""From what was measured to an audit, and from an audit to files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscope.audit.clarity import clarity_panel, verdicts, vitality_findings
+from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
+from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
+from layerscope.audit.performance import Performance, low_accuracy, performance, performance_panel
+from layerscope.audit.result import (
+    Alternative,
+    Audit,
+    DataSet,
+    LayerResult,
+    ModelFacts,
+    PreprocessChoice,
+    layer_results,
+)
+from layerscope.document.report import report
+from layerscope.errors import InputError
+from layerscope.measures.depth import regime
+from layerscope.model.preparation import Preparation
+from layerscope.profile import Profile, write_profile
+from layerscope.render.html import write_html
+from layerscope.render.notebook import DocumentDisplay
+from layerscope.run.outputs import Outputs
+from layerscope.run.plan import Plan
+from layerscope.store.directory import RunDirectory, open_run
+from layerscope.store.manifest import replacing
+from layerscope.vocabulary import Layer
+
+REPORT, RESULT = "report.html", "audit.json"
+BUILT: tuple[PanelName, ...] = ("clarity", "performance")
+"""Panels that an audit can run so far."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """An audit with what it rests on; a notebook displays its report.
+
+    Attributes:
+        result: everything that was found; `audit.json` is made of it.
+        profile: the tables of channels, layers and images; ``None`` where the clarity panel was
+            not asked for.
+        plan: what was done.
+    """
+
+    result: Audit
+    profile: Profile | None = field(repr=False)
+    plan: Plan = field(repr=False)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings."""
+        return self.result.findings
+
+    @property
+    def panels(self) -> Mapping[PanelName, Panel]:
+        """The panel of each name, those that were not run included."""
+        return {name: self.result.panel(name) for name in PANELS}
+
+    @property
+    def statement(self) -> str:
+        """What the audit says, in a few sentences."""
+        return self.result.statement
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``report.html``, ``audit.json`` and the tables into a directory of their own.
+
+        Returns:
+            The report.
+
+        Raises:
+            InputError: the directory holds something else.
+            EnvironmentFailure: it cannot be written.
+        """
+        with open_run(path, self.plan.described, self.plan.hash) as run:
+            if self.profile is not None and not run.manifest.complete:
+                write_profile(self.profile, run)
+            return self.write(run)
+
+    def write(self, run: RunDirectory) -> Path:
+        """Write ``report.html`` and ``audit.json`` into a run directory that is open."""
+        with replacing(run.path / RESULT) as file:
+            file.write(self.result.to_json().encode())
+        write_html(report(self.result), run.path / REPORT)
+        run.finish()
+        return run.path / REPORT
+
+    def _repr_html_(self) -> str:
+        return DocumentDisplay(report(self.result))._repr_html_()
+
+
+def asked_panels(panels: Sequence[str] | None) -> tuple[PanelName, ...]:
+    """The panels to run: those asked for, or all there are.
+
+    Raises:
+        InputError: one has another name, or cannot be run yet.
+    """
+    if panels is None:
+        return BUILT
+    unknown = [name for name in panels if name not in BUILT]
+    if unknown or isinstance(panels, str) or not panels:
+        raise InputError(
+            f"Panels are a list of {', '.join(BUILT)}; got "
+            f"{', '.join(map(repr, unknown)) or repr(panels)}."
+        )
+    return tuple(name for name in BUILT if name in panels)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One set of images, as far as the model's answers to them go.
+
+    Attributes:
+        outputs: what the model gave for each, the labels, and what was skipped.
+        classes: names in output order.
+        mismatch: why images that have classes count as unlabelled.
+    """
+
+    outputs: Outputs
+    classes: tuple[str, ...]
+    mismatch: str
+
+    @property
+    def data(self) -> DataSet:
+        """Number, classes and losses."""
+        return DataSet(int(self.outputs.read.sum()), self.classes, self.outputs.skipped)
+
+    @property
+    def performance(self) -> Performance:
+        """Accuracy and its company."""
+        known = self.outputs.labels[self.outputs.read]
+        labels: NDArray[np.int64] | None = known if (known >= 0).any() else None
+        predictions = self.outputs.predictions
+        if predictions is None:
+            nothing = np.zeros((len(known), 0), np.float32)
+            return performance(nothing, None, None, "The output of the model is no vector.")
+        reason = self.mismatch or "The images carry no labels."
+        return performance(predictions[self.outputs.read], labels, self.classes or None, reason)
+
+
+def judged(
+    model: ModelFacts,
+    layers: Mapping[str, Layer],
+    prepared: Preparation | None,
+    panels: Sequence[PanelName],
+    test: Split,
+    train: Split | None,
+    profile: Profile | None,
+    plan: Plan,
+) -> Audited:
+    """Apply the rules of every panel that was asked for.
+
+    Args:
+        model: facts on it.
+        layers: the layers that were profiled.
+        prepared: how image files were prepared; ``None`` for arrays.
+        panels: which to fill.
+        test: the test images.
+        train: the training images, if there are any.
+        profile: the measurements; needed for the clarity panel.
+        plan: what was done.
+    """
+    findings, filled = list(_of_inputs(prepared, test, train)), dict[PanelName, Panel]()
+    channels = None
+    if profile is not None:
+        channels = profile.channels.assign(verdict=verdicts(profile.channels))
+        findings += vitality_findings(channels)
+    found = test.performance
+    if "performance" in panels:
+        filled["performance"] = performance_panel(found)
+        findings += low_accuracy(found)
+    rows: tuple[LayerResult, ...] = ()
+    if channels is not None:
+        depths = {path: regime(layer) for path, layer in layers.items()}
+        rows = layer_results(layers.values(), channels, depths)
+    result = Audit(
+        model,
+        rows,
+        _choice(prepared, plan),
+        test.data,
+        found,
+        filled,
+        tuple(findings),
+        train.data if train else None,
+        train.performance if train else None,
+        provenance=_provenance(plan),
+    )
+    if channels is not None:
+        filled["clarity"] = clarity_panel(result.channels)
+    return Audited(result, profile, plan)
+
+
+def _of_inputs(prepared: Preparation | None, test: Split, train: Split | None) -> list[Finding]:
+    found = [label_mismatch(test.mismatch)] if test.mismatch else []
+    found += [label_mismatch(train.mismatch, "train")] if train and train.mismatch else []
+    return found + (
+        [preprocessing_suspect(prepared.suspect)] if prepared and prepared.suspect else []
+    )
+
+
+def _choice(prepared: Preparation | None, plan: Plan) -> PreprocessChoice:
+    if prepared is None:
+        return PreprocessChoice(plan.preprocessing or "none", "user")
+    others = tuple(Alternative(a.name, a.divergence, a.accuracy) for a in prepared.alternatives)
+    return PreprocessChoice(prepared.steps.name, prepared.chosen_by, others)
+
+
+def _provenance(plan: Plan) -> dict[str, object]:
+    described = plan.described
+    sample = described.pop("sample")
+    kept = ("model", "data", "preprocessing", "resize", "nulls", "seed", "versions")
+    return {name: described[name] for name in kept} | {
+        "sampled_images": plan.images if sample is None else len(sample),
+        "closer_images": len(plan.fine),
+    }

@@ -1,0 +1,120 @@
+"""The command `audit`: progress, the result on stdout, and the exit code."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bar
+from rich.progress import TimeRemainingColumn as TimeLeft
+from rich.text import Text
+
+from layerscope.audit.findings import check_fail_on, failing
+from layerscope.auditing import REPORT, Audited
+from layerscope.render.labels import plain
+from layerscope.run.local import Progress
+
+if TYPE_CHECKING:
+    from layerscope.scope import Scope
+
+FOUND, SKIPPED = 1, 3
+
+
+def run(
+    scope: "Scope",
+    images: str,
+    train: str | None,
+    output: Path,
+    panels: Sequence[str] | None,
+    fail_on: Sequence[str],
+    max_skipped: float,
+    as_json: bool,
+    batch_size: int | None,
+    quiet: bool,
+) -> int:
+    """Audit, print, and return the exit code.
+
+    Raises:
+        InputError: options, images or the directory cannot be used.
+        EnvironmentFailure: disk or memory.
+    """
+    check_fail_on(fail_on)
+    with _watched(quiet) as (tell, warn):
+        found = scope.audit(
+            images,
+            train,
+            panels,
+            batch_size=batch_size,
+            directory=output,
+            tell=tell,
+            warn=warn,
+        )
+    if as_json:
+        sys.stdout.write(found.result.to_json())
+    else:
+        _print(found, output)
+    if failing(found.findings, fail_on):
+        return FOUND
+    return SKIPPED if _lost(found) > max_skipped else 0
+
+
+def _lost(found: Audited) -> float:
+    """The largest share of a set of images that could not be read."""
+    sets = [data for data in (found.result.test, found.result.train) if data is not None]
+    return max(len(data.skipped) / max(1, data.images + len(data.skipped)) for data in sets)
+
+
+def _print(found: Audited, output: Path) -> None:
+    """What the audit says, problems and warnings, and where the report is."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(escape(plain(found.statement)))
+    notes = sum(one.severity == "info" for one in found.findings)
+    for severity in ("fail", "warn"):
+        for one in found.findings:
+            if one.severity == severity:
+                words = escape(plain(f"{one.kind}: {one.message}"))
+                console.print(f"[bold]{severity}[/bold] {words}")
+    more = f" ({notes} notes are in it)" if notes else ""
+    console.print(escape(plain(f"{output / REPORT}{more}")))
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the speed of a stage, once it is known."""
+        return Text("" if not task.speed else f"{task.speed:.1f} images/s")
+
+
+@contextmanager
+def _watched(quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+    """Show stage, rate and time left on stderr, where someone watches."""
+    console = Console(stderr=True)
+
+    def warn(text: str) -> None:
+        if not quiet:
+            console.print(f"layerscope: {escape(plain(text))}", highlight=False, soft_wrap=True)
+
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None, warn
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeLeft(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        stages: dict[str, int] = {}
+
+        def tell(progress: Progress) -> None:
+            if progress.stage not in stages:
+                stages[progress.stage] = bar.add_task(progress.stage, total=progress.total)
+            bar.update(stages[progress.stage], completed=progress.done)  # type: ignore[arg-type]
+
+        yield tell, warn
