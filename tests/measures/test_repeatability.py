@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from layerscope.measures.repeatability import TRANSFORMS, repeatability, shift_maps
+from layerscope.measures.repeatability import TRANSFORMS, repeatability
 
 BY_NAME = {transform.name: transform for transform in TRANSFORMS}
 NAMES = sorted(BY_NAME)
@@ -114,12 +114,6 @@ def test_brightness_stops_at_white_and_shift_moves_right():
     image[:, :, 0] = 10
     assert BY_NAME["brightness"].photos(image)[0, 0, :, 0].tolist() == [26, 255, 255]
     assert BY_NAME["shift"].photos(image)[0, 0, :, 0].tolist() == [10, 10, 250]
-
-
-def test_a_map_moves_by_the_stride_fraction_of_a_pixel():
-    ramp = np.arange(6, dtype=np.float32)[None, :, None]
-    assert shift_maps(ramp, 4)[0, 1:, 0].tolist() == [0.75, 1.75, 2.75, 3.75, 4.75]
-    assert shift_maps(ramp, 0.5)[0, 2:, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_constant_maps_and_maps_without_an_interior():

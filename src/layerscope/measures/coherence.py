@@ -18,8 +18,8 @@ from layerscope.vocabulary import Floats
 _Doubles = NDArray[np.float64]
 _Places = NDArray[np.int64]
 
-_BLOCK = 64
-"""Channels at a time, to bound the memory for their images' vectors."""
+_BLOCK = 1024
+"""Channels at a time, to bound the memory for the cosines of their images."""
 
 
 class Encoder(Protocol):
@@ -93,10 +93,11 @@ def coherence(embeddings: Floats, top: _Places, draws: int = 999, seed: int = 0)
     similarity = np.full(len(top), np.nan)
     if not full.any():
         return Coherence(similarity, similarity, similarity)
-    similarity[full] = _similarity(embeddings, top[full])
+    cosines = embeddings @ embeddings.T
+    similarity[full] = _similarity(cosines, top[full])
     rng = np.random.default_rng(seed)
     lists = [rng.choice(len(embeddings), top.shape[1], replace=False) for _ in range(draws)]
-    null = _similarity(embeddings, np.array(lists))
+    null = _similarity(cosines, np.array(lists))
     spread = null.std() if np.ptp(null) > 1e-9 else np.nan
     return Coherence(similarity, (similarity - null.mean()) / spread, p_value(similarity, null))
 
@@ -122,15 +123,16 @@ def two_alternative(embeddings: Floats, top: _Places, bottom: _Places) -> _Doubl
     full = (top >= 0).all(1) & (bottom >= 0).all(1)
     apart = ~(top[:, :, None] == bottom[:, None, :]).any((1, 2))
     told = np.full(len(top), np.nan)
+    cosines = embeddings @ embeddings.T
     for block in _blocks(np.flatnonzero(full & apart)):
-        told[block] = _told(embeddings[top[block]], embeddings[bottom[block]])
+        told[block] = _told(cosines, top[block], bottom[block])
     return told
 
 
-def _told(top: Floats, bottom: Floats) -> _Doubles:
-    """The share of right answers from the vectors (B, k, D) of both lists."""
-    within_top, within_bottom = top @ top.swapaxes(1, 2), bottom @ bottom.swapaxes(1, 2)
-    across = top @ bottom.swapaxes(1, 2)
+def _told(cosines: Floats, top: _Places, bottom: _Places) -> _Doubles:
+    """The share of right answers for lists (B, k), from the cosines (N, N) of all images."""
+    within_top, within_bottom = _between(cosines, top, top), _between(cosines, bottom, bottom)
+    across = _between(cosines, top, bottom)
     # Sums over the references, for top query i and bottom query j, both left out of them.
     top_to_top = within_top.sum(2) - np.diagonal(within_top, axis1=1, axis2=2)
     bottom_to_bottom = within_bottom.sum(2) - np.diagonal(within_bottom, axis1=1, axis2=2)
@@ -143,14 +145,20 @@ def _told(top: Floats, bottom: Floats) -> _Doubles:
     return np.asarray(right.mean((1, 2)))
 
 
-def _similarity(embeddings: Floats, lists: _Places) -> _Doubles:
+def _similarity(cosines: Floats, lists: _Places) -> _Doubles:
     """Mean cosine over the pairs of each list (M, k)."""
+    size = lists.shape[1]
     similarity = np.empty(len(lists))
     for block in _blocks(np.arange(len(lists))):
-        vectors = embeddings[lists[block]].astype(np.float64)
-        together = np.square(vectors.sum(1)).sum(1) - np.square(vectors).sum((1, 2))
-        similarity[block] = together / (lists.shape[1] * (lists.shape[1] - 1))
+        together = _between(cosines, lists[block], lists[block]).astype(np.float64)
+        pairs = together.sum((1, 2)) - np.trace(together, axis1=1, axis2=2)
+        similarity[block] = pairs / (size * (size - 1))
     return similarity
+
+
+def _between(cosines: Floats, one: _Places, other: _Places) -> Floats:
+    """Cosines of each image of one list (B, k) with each of another, (B, k, k)."""
+    return np.asarray(cosines[one[:, :, None], other[:, None, :]])
 
 
 def _blocks(places: NDArray[Any]) -> Iterator[NDArray[Any]]:

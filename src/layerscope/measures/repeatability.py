@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from layerscope.measures.correlation import unit_columns
 from layerscope.vocabulary import Floats
 
 _Photos = NDArray[Any]
 
-_BLOCK = 64
-"""Channels at a time, so that what is computed from them stays in the cache."""
 
 BRIGHTER = 16
 """Grey levels by which the brightness changes."""
@@ -36,32 +33,20 @@ class Transform:
         name: one word.
         photos: T x, for photos (N, h, w, 3) in 0..255 at the size that the model sees, before
             preprocessing; keeps shape and dtype.
-        maps: T a, for the maps of one image (H, W, C) and a stride in photo pixels per map pixel.
-        moves: pixels of the photo by which the content moves to the right.
+        mirrors: whether left and right are exchanged, in photos and so in maps.
+        moves: pixels of the photo by which the content moves to the right; maps move by as many
+            divided by their stride, bilinear.
     """
 
     name: str
     photos: Callable[[_Photos], _Photos]
-    maps: Callable[[Floats, float], Floats]
+    mirrors: bool = False
     moves: int = 0
 
 
 def shift_photos(photos: _Photos) -> _Photos:
     """Everything one pixel to the right; the first column stays."""
     return np.concatenate([photos[:, :, :1], photos[:, :, :-1]], 2)
-
-
-def shift_maps(maps: Floats, stride: float) -> Floats:
-    """Maps (H, W, C) by 1 / stride pixels to the right, bilinear.
-
-    What enters from the left repeats the first column and means nothing.
-    """
-    whole, part = divmod(1 / stride, 1)
-    columns = np.arange(maps.shape[1]) - int(whole)
-    moved = maps.take(np.maximum(columns, 0), 1)
-    moved *= np.float32(1 - part)
-    moved += np.float32(part) * maps.take(np.maximum(columns - 1, 0), 1)
-    return moved
 
 
 def flip(photos: _Photos) -> _Photos:
@@ -85,15 +70,11 @@ def compress(photos: _Photos) -> _Photos:
     return found
 
 
-def _unchanged(maps: Floats, _stride: float) -> Floats:
-    return maps
-
-
 TRANSFORMS = (
-    Transform("shift", shift_photos, shift_maps, moves=1),
-    Transform("flip", flip, lambda maps, _stride: maps[:, ::-1]),
-    Transform("brightness", brighten, _unchanged),
-    Transform("jpeg", compress, _unchanged),
+    Transform("shift", shift_photos, moves=1),
+    Transform("flip", flip, mirrors=True),
+    Transform("brightness", brighten),
+    Transform("jpeg", compress),
 )
 """The four changes. A channel that prefers one side is not stable under ``flip``, and healthy."""
 
@@ -111,20 +92,7 @@ def repeatability(maps: Floats, changed: Floats, transform: Transform, stride: f
         float32 (N, C), -1 over 0 (nothing is left) to 1 (consistent); NaN where a(x) is constant
         or nothing remains without the sides, 0 where only a(T x) is constant.
     """
-    count, _, width, channels = maps.shape
-    sides = math.ceil(transform.moves / stride)
-    kept = slice(sides, width - sides)
-    found = np.full((count, channels), np.nan, np.float32)
-    if width <= 2 * sides:
-        return found
-    for place in range(count):
-        for start in range(0, channels, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            followed = transform.maps(maps[place, ..., block], stride)
-            expected, seen = (
-                unit_columns(part[:, kept].reshape(-1, part.shape[2]))
-                for part in (followed, changed[place, ..., block])
-            )
-            np.nan_to_num(seen, copy=False)
-            found[place, block] = np.einsum("pc,pc->c", expected, seen)
-    return found
+    from layerscope.measures.correlation_kernel import paired  # loads numba
+
+    shift = transform.moves / stride
+    return paired(maps, changed, transform.mirrors, shift, math.ceil(shift))

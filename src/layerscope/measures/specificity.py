@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_gradient_magnitude
 
 from layerscope.measures.correlation import unit_columns
+from layerscope.measures.vitality import ROUNDING
 from layerscope.vocabulary import Floats
 
 REFERENCES = (
@@ -121,12 +122,25 @@ def specificity(maps: Floats, own: Floats, other: Floats) -> Specificity:
     found = np.empty((count, 2, kinds, channels), np.float32)
     for place in range(count):
         both = np.concatenate([_unit(own[place]), _unit(other[place])], 1)
-        unit = unit_columns(maps[place].reshape(-1, channels))
-        found[place] = np.abs(both.T @ unit).reshape(2, kinds, channels)
+        cells = maps[place].reshape(-1, channels)
+        # The references have mean 0, so that the mean of a map drops out of the products.
+        found[place] = (np.abs(both.T @ cells) / _length(cells)).reshape(2, kinds, channels)
     best = found.max(2)
     varying = np.isfinite(best[:, 0])
     winner = np.where(varying, found[:, 0].argmax(1), -1)
     return Specificity(best[:, 0] - best[:, 1], best[:, 0], winner)
+
+
+def _length(cells: Floats) -> Floats:
+    """Of each column (P, C) less its mean; NaN where it is constant or not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        ones = np.full(len(cells), 1 / len(cells), np.float32)
+        around = cells - cells[:1]  # against cancellation
+        mean = (ones @ around).astype(np.float64)
+        squares = np.einsum("pc,pc->c", around, around) - len(cells) * mean**2
+        rounding = len(cells) * (ROUNDING * (mean + cells[0])) ** 2
+        known = (squares > rounding) & np.isfinite(squares)
+        return np.sqrt(np.where(known, squares, np.nan)).astype(np.float32)
 
 
 def _unit(references: Floats) -> Floats:

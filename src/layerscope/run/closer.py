@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from layerscope.measures.depth import regime
 from layerscope.measures.repeatability import TRANSFORMS, repeatability
 from layerscope.measures.specificity import (
     area_average,
@@ -81,7 +83,7 @@ def look_closer(
 
     Returns:
         For each of `QUANTITIES` and each layer float32 (images, C); NaN where a measure is not
-        defined.
+        defined, or, as the likeness to the image in all but early layers, means nothing.
     """
     tones, count = Tones.of(images), len(images)
     rows: Rows = {
@@ -96,7 +98,7 @@ def look_closer(
         photos = tones.photos(now)
         others = _others(images, part, tones)
         maps = dict(compute(now)[0])
-        _still(rows, part, maps, photos, others)
+        _still(rows, part, maps, layers, photos, others)
         for transform in TRANSFORMS:
             if transform.name == "jpeg" and photos.shape[3] not in (1, 3):
                 continue
@@ -111,20 +113,30 @@ def look_closer(
 
 
 def _still(
-    rows: Rows, part: slice, maps: dict[str, Floats], photos: Floats, others: Floats
+    rows: Rows,
+    part: slice,
+    maps: Mapping[str, Floats],
+    layers: Mapping[str, Layer],
+    photos: Floats,
+    others: Floats,
 ) -> None:
     """Measures of the maps of unchanged images."""
-    own, other = full_references(coloured(photos)), full_references(coloured(others))
+    full = [full_references(coloured(images)) for images in (photos, others)]
     luma = luminance(coloured(photos))[..., None]
-    for path, layer_rows in rows["flatness"].items():
+
+    @cache
+    def at_size(size: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+        own, other = (area_average(references, size) for references in full)
+        return own, other, area_average(luma, size)[..., 0]
+
+    for path, layer in layers.items():
         values = maps[path]
-        size = values.shape[1:3]
+        own, other, light = at_size(values.shape[1:3])
         found = spectrum(values)
-        layer_rows[part] = found.flatness
-        rows["blur"][path][part] = blur_ratio(found.high, area_average(luma, size)[..., 0])
-        rows["specificity"][path][part] = specificity(
-            values, area_average(own, size), area_average(other, size)
-        ).value
+        rows["flatness"][path][part] = found.flatness
+        rows["blur"][path][part] = blur_ratio(found.high, light)
+        if regime(layer) == "early":
+            rows["specificity"][path][part] = specificity(values, own, other).value
 
 
 def _others(images: Sequence[Floats], part: slice, tones: Tones) -> Floats:

@@ -233,8 +233,19 @@ def _assembled(
         rows.read(PREDICTION, PREDICTION) if has_outputs else None,
         source.class_names,
         exemplars,
-        plan.described | {"batch_sizes": outcome.batch_sizes, "resumed": outcome.resumed},
+        _provenance(plan, outcome),
     )
+
+
+def _provenance(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    described = plan.described
+    sample, closer = described.pop("sample"), described.pop("fine")
+    return described | {
+        "sampled_images": plan.images if sample is None else len(sample),
+        "closer_images": len(closer),
+        "batch_sizes": outcome.batch_sizes,
+        "resumed": outcome.resumed,
+    }
 
 
 def _images(plan: Plan, source: Source, outcome: Outcome) -> pd.DataFrame:
