@@ -144,7 +144,7 @@ def test_a_stream_is_profiled_without_being_read_twice(model):
     batches = (random.uniform(0, 255, (7, 24, 20, 3)).astype(np.float32) for _ in range(12))
     found = layerscope.Scope(model).profile(batches)
     assert found.images.read.sum() == 84
-    assert found.channels.specificity.notna().any()
+    assert found.channels.repeat_flip.notna().any()
 
 
 def test_another_plan_in_the_same_directory_is_refused(model, photos, tmp_path):

@@ -102,14 +102,11 @@ def planted_maps(shape: tuple[int, int, int], seed: int = 0) -> MapBatch:
     maps[..., 4::5] = 2.5
     maps[WITH_NAN, 0, 0, 0] = np.nan
     maps[WITH_INFINITY, -1, -1, 0] = np.inf
-    photos = random.uniform(0, 255, (IMAGES, 16, 16, 3)).astype(np.float32)
     return MapBatch(
         maps,
         positions=np.arange(IMAGES),
         sampled=np.arange(IMAGES) % 3 != 0,
         ceiling=3.0,
-        photos=photos,
-        others=np.roll(photos, 1, axis=0),
     )
 
 
