@@ -37,7 +37,7 @@ class Cells:
 
     def update(self, state: State, batch: MapBatch) -> State:
         """Keep the cells of the sampled images."""
-        whole = batch.sampled & batch.sums.finite.all(1)
+        whole = batch.sums.finite[batch.sampled].all(1)
         rows = batch.cells[whole].reshape(-1, batch.values.shape[3])
         return self._folded({**state, "rows": np.concatenate([state["rows"], rows])})
 

@@ -31,32 +31,30 @@ class MapBatch:
         sampled: bool (N,), the images that the per-pixel statistics see.
         ceiling: the bound of the activation that made the maps (6 for ReLU6, 1 for tanh and the
             sigmoids), infinite where there is none.
-        photos: float32 (N, h, w, 3), values 0..255: what the maps are compared with; ``None``
-            where no statistic asks for it.
-        others: like ``photos``, for each image another one of the sample: a mismatch on purpose.
+        threads: most that work on the sums; default as many as there are cores.
     """
 
     values: Floats
     positions: NDArray[np.int64]
     sampled: NDArray[np.bool_]
     ceiling: float = float("inf")
-    photos: Floats | None = None
-    others: Floats | None = None
+    threads: int | None = None
 
     @cached_property
     def sums(self) -> MapSums:
         """Sums over the pixels of each map, computed once for all statistics."""
-        return map_sums(self.values, self.sampled, self.ceiling)
+        return map_sums(self.values, self.sampled, self.ceiling, self.threads)
 
     @cached_property
     def cells(self) -> Floats:
-        """Each map pooled to 2 x 2 means, (N, 4, C); fewer cells for maps of one row or column."""
+        """The sampled maps pooled to 2 x 2 means, (n, 4, C); fewer cells for one row or column."""
+        values = self.values if self.sampled.all() else self.values[self.sampled]
         rows, columns = (
             [(0, side // 2), (side // 2, side)] if side > 1 else [(0, 1)]
             for side in self.values.shape[1:3]
         )
         with np.errstate(invalid="ignore"):  # NaN where a map holds both infinities
-            means = [self.values[:, a:b, c:d].mean((1, 2)) for a, b in rows for c, d in columns]
+            means = [values[:, a:b, c:d].mean((1, 2)) for a, b in rows for c, d in columns]
         return np.stack(means, axis=1)
 
 

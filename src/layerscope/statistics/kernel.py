@@ -62,7 +62,9 @@ class MapSums:
     position_count: NDArray[np.int64]
 
 
-def map_sums(values: Floats, sampled: Bools, ceiling: float = float("inf")) -> MapSums:
+def map_sums(
+    values: Floats, sampled: Bools, ceiling: float = float("inf"), threads: int | None = None
+) -> MapSums:
     """Sum the pixels of each map.
 
     Args:
@@ -70,6 +72,7 @@ def map_sums(values: Floats, sampled: Bools, ceiling: float = float("inf")) -> M
         sampled: bool (N,), the images for which `m2`, `rook` and the sums over positions are
             wanted.
         ceiling: the bound of the activation that made the maps.
+        threads: most that work on it; default as many as there are cores.
 
     Returns:
         For each map numbers that do not depend on the other images of the batch.
@@ -78,7 +81,7 @@ def map_sums(values: Floats, sampled: Bools, ceiling: float = float("inf")) -> M
     chosen = np.ascontiguousarray(sampled, np.bool_)
     with np.errstate(invalid="ignore", over="ignore"):  # damaged maps are told apart at the end
         pivot = _pivots(values)
-        sums, doubtful = _summed(values, chosen, pivot, _threshold(ceiling))
+        sums, doubtful = _summed(values, chosen, pivot, _threshold(ceiling), threads)
         return _repaired(sums, doubtful, values, chosen, pivot) if doubtful.any() else sums
 
 
@@ -102,12 +105,12 @@ def _threshold(ceiling: float) -> np.float32:
 
 
 BAND_PIXELS, MOST_BANDS = 96, 8
-LANES = 256  # the most channels at a time: their running sums stay in the nearest cache
+LANES = 256  # most channels at a time: their running sums stay in the nearest cache
 WORTH_THREADS = 200_000  # fewer values are summed sooner than another thread wakes up
 
 
 def _summed(
-    values: Floats, sampled: Bools, pivot: Floats, threshold: np.float32
+    values: Floats, sampled: Bools, pivot: Floats, threshold: np.float32, threads: int | None
 ) -> tuple[MapSums, Bools]:
     """The sums, and for which maps they cannot be trusted."""
     count, height, width, channels = values.shape
@@ -124,7 +127,7 @@ def _summed(
         *(flat, width, sampled, threshold, pivots, blocks),
         *(totals, ends, rows, counts, position.reshape(height, -1)),
     )
-    workers = min(_workers(), bands * blocks) if flat.size >= WORTH_THREADS else 1
+    workers = min(threads or _workers(), bands * blocks) if flat.size >= WORTH_THREADS else 1
     pool = _pool(os.getpid())
     others = [pool.submit(partial(_work, *arguments, at, workers)) for at in range(1, workers)]
     _work(*arguments, 0, workers)
