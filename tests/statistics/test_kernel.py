@@ -21,7 +21,11 @@ SHAPES = [
     (2, 5, 300, 16),
     (8, 30, 31, 50),  # more than one thread
 ]
-EVERY_IMAGE = [field.name for field in fields(MapSums) if not field.name.startswith("position")]
+EVERY_IMAGE = [
+    field.name
+    for field in fields(MapSums)
+    if field.name != "cells" and not field.name.startswith("position")
+]
 ONLY_SAMPLED = ("m2", "rook")
 
 
@@ -121,6 +125,7 @@ def test_types_and_shapes_are_as_documented():
         **{"row_of_maximum": "int32", "mean": "float64", "positive": "int64"},
         **{"saturated": "int64", "m2": "float64", "rook": "float64"},
         **{"position_sum": "float32", "position_pivot": "float64", "position_count": "int64"},
+        "cells": "float32",
     }
     assert all(getattr(result, name).shape == (2, 5) for name in EVERY_IMAGE)
     assert result.position_sum.shape == (3, 4, 5)
@@ -257,3 +262,23 @@ def test_a_damaged_map_leaves_the_others_of_its_channel_alone():
         for name in ("position_sum", "position_pivot"):
             one, other = getattr(result, name), getattr(clean, name)
             assert one[..., channel].tobytes() == other[..., channel].tobytes()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (2, 2), (7, 7), (13, 9), (40, 31)])
+def test_cells_are_the_means_of_the_quarters(size):
+    maps = np.random.default_rng(0).normal(100, 1, (3, *size, 21)).astype(np.float32)
+    maps[2, 0, 0, 4] = np.inf
+    chosen = np.array([True, False, True])
+    found = map_sums(maps, chosen).cells
+    assert found.shape == (3, 4, 21)
+    assert np.isnan(found[1]).all()
+    assert np.isnan(found[2, :, 4]).all()
+    (h, w), place = (side // 2 for side in size), 0
+    for rows in (slice(0, h), slice(h, None)):
+        for columns in (slice(0, w), slice(w, None)):
+            part = maps[0, rows, columns].astype(np.float64)
+            if part[..., 0].size:
+                np.testing.assert_allclose(found[0, place], part.mean((0, 1)), rtol=1e-6)
+            else:
+                assert np.isnan(found[0, place]).all()
+            place += 1

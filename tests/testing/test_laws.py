@@ -339,5 +339,3 @@ def test_the_planted_maps_are_what_their_description_says():
     assert batch.values[..., 2].mean() > 900
     assert not batch.values[..., 3].any()
     assert np.unique(batch.values[..., 4]).tolist() == [2.5]
-    assert batch.photos is not None
-    assert not np.array_equal(batch.photos, batch.others)

@@ -37,8 +37,11 @@ class Cells:
 
     def update(self, state: State, batch: MapBatch) -> State:
         """Keep the cells of the sampled images."""
-        whole = batch.sums.finite[batch.sampled].all(1)
-        rows = batch.cells[whole].reshape(-1, batch.values.shape[3])
+        height, width = batch.values.shape[1:3]
+        # Maps of one row or column have no upper or left quarters.
+        whole = batch.sampled & batch.sums.finite.all(1)
+        quarters = [i for i in range(4) if (i > 1 or height > 1) and (i % 2 or width > 1)]
+        rows = batch.sums.cells[whole][:, quarters].reshape(-1, batch.values.shape[3])
         return self._folded({**state, "rows": np.concatenate([state["rows"], rows])})
 
     def merge(self, one: State, other: State) -> State:

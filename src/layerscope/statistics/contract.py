@@ -45,18 +45,6 @@ class MapBatch:
         """Sums over the pixels of each map, computed once for all statistics."""
         return map_sums(self.values, self.sampled, self.ceiling, self.threads)
 
-    @cached_property
-    def cells(self) -> Floats:
-        """The sampled maps pooled to 2 x 2 means, (n, 4, C); fewer cells for one row or column."""
-        values = self.values if self.sampled.all() else self.values[self.sampled]
-        rows, columns = (
-            [(0, side // 2), (side // 2, side)] if side > 1 else [(0, 1)]
-            for side in self.values.shape[1:3]
-        )
-        with np.errstate(invalid="ignore"):  # NaN where a map holds both infinities
-            means = [values[:, a:b, c:d].mean((1, 2)) for a, b in rows for c, d in columns]
-        return np.stack(means, axis=1)
-
 
 class Statistic(Protocol):
     """Sums over images for every channel of one layer."""

@@ -96,9 +96,11 @@ class Exemplars:
 
 def _first(one: State, other: State, most: int, end: str) -> State:
     """The first of both by score, then by the place of the image; those without a score last."""
-    score, image = (np.concatenate([one[key], other[key]]) for key in ("score", "image"))
+    # Channels first: their lists then lie in one piece of memory, and sort several times faster.
+    joined = {key: np.concatenate([one[key], other[key]]).T.copy() for key in one}
+    by_place = np.argsort(joined["image"], axis=1, kind="stable")
+    score = np.take_along_axis(joined["score"], by_place, 1)
     # NaN sorts last on its own; with the sign changed it stays NaN.
-    order = np.lexsort((image, -score if end == "top" else score), axis=0)[:most]
-    return {
-        key: np.take_along_axis(np.concatenate([one[key], other[key]]), order, 0) for key in one
-    }
+    order = np.argsort(-score if end == "top" else score, axis=1, kind="stable")[:, :most]
+    order = np.take_along_axis(by_place, order, 1)
+    return {key: np.take_along_axis(values, order, 1).T for key, values in joined.items()}
