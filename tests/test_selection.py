@@ -94,14 +94,27 @@ def test_duplicates_are_never_both_picked():
     assert sorted(channel % 6 for channel in chosen) == list(range(6))
 
 
-def test_an_exact_number_takes_duplicates_and_flat_maps_last():
+def test_an_exact_number_stops_where_no_further_map_adds_anything():
+    inputs = noise(0, 1, 16, 16, 3)
+    maps = inputs @ noise(1, 3, 24)
+    maps[..., 5] = maps[..., 4]
+    chosen = select(maps, most=10, enough=None)
+    assert len(chosen.channels) == 3
+    assert chosen.exhausted
+    assert not {4, 5} <= set(chosen.channels)
+    assert not select(maps, most=2, enough=None).exhausted
+    assert not select(noise(0, 1, 16, 16, 24), most=10, enough=None).exhausted
+
+
+def test_an_exact_number_takes_no_flat_maps_and_a_number_beyond_all_takes_all():
     maps = noise(0, 1, 16, 16, 3)
     filled = np.concatenate([np.zeros_like(maps[..., :1]), maps, maps], axis=-1)
     chosen = select(filled, most=6, enough=None)
-    assert len(chosen.channels) == 6
-    assert 0 not in chosen.channels
-    assert sorted((channel - 1) % 3 for channel in chosen.channels[:3]) == [0, 1, 2]
-    assert select(filled, most=50, enough=None).channels == tuple(range(7))
+    assert sorted((channel - 1) % 3 for channel in chosen.channels) == [0, 1, 2]
+    assert chosen.exhausted
+    everything = select(filled, most=50, enough=None)
+    assert everything.channels == tuple(range(7))
+    assert not everything.exhausted
 
 
 def test_every_map_is_shown_in_channel_order_on_request():

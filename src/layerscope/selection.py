@@ -41,6 +41,8 @@ class Selection:
         non_finite: channels with NaN or infinity anywhere.
         percent_known: False when there are fewer than ten pixels per shown map, so that coverage
             says little and must not be printed.
+        exhausted: True when hidden maps are left and none of them adds anything: each varying
+            one is a combination of the shown ones, or there are too few pixels to tell.
     """
 
     channels: tuple[int, ...]
@@ -54,6 +56,7 @@ class Selection:
     dead: tuple[int, ...]
     non_finite: tuple[int, ...]
     percent_known: bool
+    exhausted: bool
 
 
 def select(
@@ -71,8 +74,9 @@ def select(
     Args:
         maps: float32 (N, H, W, C).
         most: show at most so many; None for no limit.
-        enough: stop as soon as the coverage reaches this share. None means exactly ``most`` maps,
-            flat and duplicate ones last; with ``most=None`` that is every map, in channel order.
+        enough: stop as soon as the coverage reaches this share. None means ``most`` maps, or as
+            many as there are before no further map adds anything; with ``most=None``, or at least
+            as many as there are channels, every map in channel order.
         ridge: added to the diagonal of R_SS.
         listed: how many of the worst-represented hidden channels to name.
 
@@ -98,8 +102,6 @@ def select(
     channels = [int(varying[pick]) for pick in picks]
     if everything:
         channels = list(range(total))
-    elif enough is None:
-        channels += _fill(varying, picks, [*constant, *dead, *non_finite])[: wanted - len(channels)]
     return Selection(
         channels=tuple(channels),
         total=total,
@@ -112,6 +114,7 @@ def select(
         dead=dead,
         non_finite=non_finite,
         percent_known=cells.shape[0] >= 10 * len(channels) and len(varying) > 0,
+        exhausted=0 < len(channels) < wanted and bool((1 - explained <= NO_NEWS).all()),
     )
 
 
@@ -204,11 +207,6 @@ def _pca_bound(unit: _Matrix, shown: int) -> float:
         return 1.0 if channels else 0.0
     gram = unit @ unit.T if pixels < channels else unit.T @ unit
     return float(min(1.0, np.linalg.eigvalsh(gram)[-shown:].sum() / channels))
-
-
-def _fill(varying: NDArray[np.intp], picks: NDArray[np.intp], rest: list[int]) -> list[int]:
-    """Channels in the order in which they fill up a number the user insists on."""
-    return [int(channel) for channel in np.delete(varying, picks)] + rest
 
 
 def _representatives(
