@@ -15,12 +15,31 @@ def mixtures(seed=0, parts=3, channels=20, side=16):
     return np.abs(noise(seed, 2, side, side, parts)) @ np.abs(noise(seed + 1, parts, channels))
 
 
-def test_composite_carries_what_three_principal_components_carry():
+@pytest.mark.parametrize("loudness", [1, 100])
+def test_the_share_of_the_composite_counts_every_map_alike(loudness):
     maps = mixtures(parts=5) + 0.1 * noise(7, 2, 16, 16, 20)
-    cells = maps.reshape(-1, 20) - maps.reshape(-1, 20).mean(0)
-    squares = np.linalg.svd(cells, compute_uv=False) ** 2
+    maps[..., 0] *= loudness
+    cells = maps.reshape(-1, 20).astype(float)
+    centred = cells - cells.mean(0)
+    scores = np.linalg.svd(centred, full_matrices=False)[0][:, :3]
+    explained = (scores.T @ centred) ** 2
+    expected = (explained.sum(0) / (centred**2).sum(0)).mean()
     _, share = composite(maps)
-    assert share == pytest.approx(squares[:3].sum() / squares.sum(), abs=1e-4)
+    assert share == pytest.approx(expected, abs=1e-3)
+    unit = centred / centred.std(0)
+    bound = np.linalg.svd(unit, compute_uv=False) ** 2
+    assert share <= bound[:3].sum() / bound.sum() + 1e-6
+
+
+def test_a_layer_of_one_direction_is_grey_and_has_one_part():
+    ramp = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 8, 8, 1)
+    for maps in (ramp, ramp * np.float32([1, 2, -3])):
+        rgb, share = composite(maps)
+        assert share == pytest.approx(1)
+        assert np.array_equal(rgb[..., 0], rgb[..., 1])
+        assert np.array_equal(rgb[..., 0], rgb[..., 2])
+        assert factors(maps).maps.shape[-1] == 1
+    assert factors(np.maximum(ramp, 0) * np.float32([1, 2, 3])).maps.shape[-1] == 1
 
 
 def test_composite_separates_regions_that_the_layer_separates():

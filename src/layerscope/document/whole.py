@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.document.colour import Bytes
+from layerscope.measures.vitality import flat
 from layerscope.vocabulary import Floats
 
 FIT_PIXELS = 1024
 """Parts are found on so many pixels at most, and then drawn for every pixel."""
 
 SWEEPS = 15
+NO_PART = 1e-6
+"""A direction or part with no more than this share of a layer is none."""
+
 NEGATIVE_SHARE = 0.01
 """Maps with no more than this share of their energy below 0 count as non-negative (SiLU, GELU)."""
 
@@ -37,22 +41,31 @@ def composite(maps: Floats) -> tuple[Bytes, float]:
     """Return the three strongest directions of a layer as red, green and blue.
 
     Places with a similar colour get a similar answer from the layer as a whole; the colours have
-    no other meaning. Each direction is stretched between its 1st and 99th percentile.
+    no other meaning. Each direction is stretched between its 1st and 99th percentile; a layer with
+    a single direction comes back in grey.
 
     Args:
         maps: float32 (N, H, W, C); the images share their colours. Channels that are not finite
             everywhere are left out.
 
     Returns:
-        uint8 (N, H, W, 3), and the share of the layer's variance that the three carry, 0 to 1.
+        uint8 (N, H, W, 3), and the share of the varying maps that the three directions explain,
+        0 to 1: the mean over the maps of R squared, each map counted alike. It compares with
+        the coverage of chosen maps, and cannot exceed the PCA bound of three.
     """
     cells = _finite_cells(maps)
-    scores, share = _principal(cells, 3)
+    scores, _ = _principal(cells, 3)
+    directions = scores.shape[1]
+    if not directions:
+        return np.full((*maps.shape[:3], 3), 128, np.uint8), 0.0
     low, high = np.percentile(scores, [1, 99], axis=0)
     reach = np.where(high > low, high - low, 1)
     colours = np.where(high > low, np.clip((scores - low) / reach, 0, 1), 0.5)
-    rgb = (colours * 255).round().astype(np.uint8)
-    return rgb.reshape(*maps.shape[:3], 3), share
+    rgb = np.full((len(cells), 3), 128, np.uint8)
+    rgb[:, :directions] = (colours * 255).round()
+    if directions == 1:
+        rgb[:] = rgb[:, :1]
+    return rgb.reshape(*maps.shape[:3], 3), _explained(cells, scores)
 
 
 def factors(maps: Floats, count: int = 4) -> Factors:
@@ -64,7 +77,8 @@ def factors(maps: Floats, count: int = 4) -> Factors:
 
     Args:
         maps: float32 (N, H, W, C). Channels that are not finite everywhere are left out.
-        count: number of parts; fewer come back where the layer has fewer dimensions.
+        count: number of parts; fewer come back where the layer has fewer dimensions, none for
+            a layer in which nothing varies.
     """
     cells = _finite_cells(maps)
     energy = float(np.einsum("pc,pc->", cells, cells))
@@ -78,7 +92,9 @@ def factors(maps: Floats, count: int = 4) -> Factors:
     weights = _weights(cells, parts, np.zeros((len(cells), len(parts)), np.float32), sweeps=10)
     lost = cells - weights @ parts
     share = 1 - float(np.einsum("pc,pc->", lost, lost)) / energy if energy else 0.0
-    return Factors(_strongest(weights * np.linalg.norm(parts, axis=1), shape), "NMF", share)
+    strength = weights * np.linalg.norm(parts, axis=1)
+    alive = np.einsum("pk,pk->k", strength, strength) > NO_PART * energy
+    return Factors(_strongest(strength[:, alive], shape), "NMF", share)
 
 
 def _finite_cells(maps: Floats) -> Floats:
@@ -93,15 +109,14 @@ def _finite_cells(maps: Floats) -> Floats:
 
 
 def _principal(cells: Floats, count: int) -> tuple[Floats, float]:
-    """Scores of the strongest directions, and their share of the variance.
+    """Scores of the strongest directions, ``count`` at most, and their share of the variance.
 
     Subspace iteration from a fixed start: a few products instead of a full decomposition.
     """
     centred = cells - cells.mean(0)
     variance = float(np.einsum("pc,pc->", centred, centred))
-    scores = np.zeros((len(cells), count), np.float32)
     if variance <= 1e-12 * cells.size:
-        return scores, 0.0
+        return np.zeros((len(cells), 0), np.float32), 0.0
     block = min(count + 5, *centred.shape)
     start = np.random.default_rng(0).normal(size=(centred.shape[1], block))
     basis = start.astype(np.float32)
@@ -111,9 +126,21 @@ def _principal(cells: Floats, count: int) -> tuple[Floats, float]:
     _, turn = np.linalg.eigh(seen.T @ seen)
     turn = turn[:, ::-1][:, :count]
     loadings = basis @ turn
-    found = (seen @ turn) * np.where(loadings.sum(0) < 0, -1, 1).astype(np.float32)
-    scores[:, : found.shape[1]] = found
-    return scores, float(np.einsum("pc,pc->", found, found)) / variance
+    scores = (seen @ turn) * np.where(loadings.sum(0) < 0, -1, 1).astype(np.float32)
+    energy = np.einsum("pk,pk->k", scores, scores)
+    return scores[:, energy > NO_PART * variance], float(energy.sum()) / variance
+
+
+def _explained(cells: Floats, scores: Floats) -> float:
+    """Mean R squared of the varying columns, given uncorrelated scores of mean 0."""
+    low, high = cells.min(0), cells.max(0)
+    centred = cells - cells.mean(0)
+    unit = scores / np.sqrt(np.einsum("pk,pk->k", scores, scores))
+    along = centred.T @ unit
+    strength = np.einsum("pc,pc->c", centred, centred)
+    varying = ~flat(low, high) & (strength > 0)
+    shares = np.einsum("ck,ck->c", along, along)[varying] / strength[varying]
+    return float(np.clip(shares, 0, 1).mean()) if varying.any() else 0.0
 
 
 def _fit_parts(cells: Floats, count: int) -> Floats:
