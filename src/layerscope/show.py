@@ -4,26 +4,36 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from layerscope.document.colour import Bytes, ScaleKind
-from layerscope.document.compose import document, grid, overview
-from layerscope.document.parts import Document, MapGrid, Note, Overview
+from layerscope.document.compose import document, grid, heading, overlay, overview
+from layerscope.document.parts import Document, MapGrid, Note, Overview, Part, Picture
 from layerscope.errors import EnvironmentFailure, InputError
 from layerscope.model.preparation import Preparation
 from layerscope.render.html import write_html
+from layerscope.render.labels import plain
 from layerscope.render.notebook import DocumentDisplay, PartDisplay
-from layerscope.render.png import write_png
-from layerscope.selection import select
+from layerscope.render.png import Drawable, write_png
+from layerscope.render.sheet import fitted
+from layerscope.selection import Selection, select
 from layerscope.vocabulary import Floats, Maps, Skipped
 
 MOST_SHOWN = 16
+"""Maps of a layer, unless more are asked for."""
+MOST_IMAGES = 16
+"""Images: more fit on no page, and their maps need memory."""
+NAMED = 3
+OVERLAY_SIDE = 240
+"""Pixels that the longer side of a photo under a map has at most."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,10 @@ class Shown:
         grids: one per layer, all images side by side.
         not_drawn: (layer, reason) of the layers that have no picture.
         skipped: files that could not be used.
-        prepared: how image files were prepared; ``None`` for arrays, which are used as given.
+        prepared: how the images were prepared.
+        notes: sentences on images that were left out and on what was done to files.
+        resized: how files came to the size of the model; empty for arrays.
+        overlays: for each grid, maps laid over the photos, if that was asked for.
     """
 
     model: str
@@ -45,35 +58,53 @@ class Shown:
     not_drawn: tuple[tuple[str, str], ...] = ()
     skipped: tuple[Skipped, ...] = ()
     prepared: Preparation | None = None
+    notes: tuple[str, ...] = ()
+    resized: str = ""
+    overlays: tuple[tuple[Picture, ...], ...] = ()
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the pictures.
 
         Args:
-            path: a file name that ends in ``.png`` for one picture (the overview, or the only
-                layer), else a folder for ``index.html``, the overviews and one picture per layer.
+            path: a file name that ends in ``.png`` for one picture (the overview, the only layer
+                or its only overlay) or in ``.html`` for the page alone, else a folder for
+                ``index.html``, the overviews, and the pictures of each layer. A folder may hold
+                other files; pictures of an earlier `save` that it no longer needs are removed.
 
         Returns:
             The files, the page first.
 
         Raises:
-            InputError: the name ends as a picture of another kind.
+            InputError: the name ends as a picture of another kind or cannot be that of a file,
+                or a file of the folder that was not written by `save` would be overwritten.
             EnvironmentFailure: they cannot be written; nothing is left half-written.
         """
-        target = Path(path)
+        target = _target(path)
         if target.suffix.lower() in {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".svg", ".pdf"}:
             raise InputError(
                 f"One picture is saved as .png; got '{target.name}'. Change its ending."
             )
         if target.suffix.lower() == ".png":
-            write_png(self.grids[0] if len(self.grids) == 1 else self.overviews[0], target)
-            return [target]
-        return _write_folder(self, target)
+            write_png(self._one(), target)
+        elif target.suffix.lower() in {".html", ".htm"}:
+            write_html(self.document, target)
+        else:
+            return _write_folder(self, target)
+        return [target]
 
-    def pictures(self) -> list[tuple[str, MapGrid | Overview]]:
+    def _one(self) -> Drawable:
+        laid = [picture for pictures in self.overlays for picture in pictures]
+        if len(laid) > 1:
+            raise InputError(
+                f"A .png holds one picture, and there are {len(laid)} overlays. Save to a folder."
+            )
+        whole = self.grids[0] if len(self.grids) == 1 else self.overviews[0]
+        return laid[0] if laid else whole
+
+    def pictures(self) -> list[tuple[str, Drawable]]:
         """File name and part of every picture, overviews first."""
         several = len(self.overviews) > 1
-        named: list[tuple[str, MapGrid | Overview]] = [
+        named: list[tuple[str, Drawable]] = [
             (
                 f"overview-{i:02}-{_safe(Path(part.name).stem)}.png" if several else "overview.png",
                 part,
@@ -83,25 +114,45 @@ class Shown:
         width = len(str(len(self.grids)))
         for i, part in enumerate(self.grids, 1):
             named.append((f"layer-{i:0{width}}-{_safe(part.layer.path)}.png", part))
+        for i, (part, laid) in enumerate(zip(self.grids, self.overlays, strict=False), 1):
+            stem = f"overlay-{i:0{width}}-{_safe(part.layer.path)}"
+            named += [(f"{stem}-{j}.png", picture) for j, picture in enumerate(laid, 1)]
         return named
 
     def __repr__(self) -> str:
-        names = ", ".join(part.name for part in self.overviews)
-        return f"Pictures of {len(self.grids)} layers of {self.model} for {names}: .save(path)"
+        names = [plain(part.name) for part in self.overviews]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        layers = "1 layer" if len(self.grids) == 1 else f"{len(self.grids)} layers"
+        said = " ".join(["", *map(plain, self.notes)])
+        model = plain(self.model)
+        return (
+            f"Pictures of {layers} of {model} for {', '.join(names[:NAMED])}{more}: .save(path)."
+            f"{said}"
+        )
 
     @property
     def document(self) -> Document:
         """Everything as one document, for a page or a terminal."""
-        title = f"{self.model}: {', '.join(part.name for part in self.overviews)}"
+        title = heading(self.model, [part.name for part in self.overviews])
         about, doubt = (str(self.prepared), self.prepared.suspect) if self.prepared else ("", "")
         notes = [Note(doubt, "warn")] if doubt else []
-        notes += [Note(about)] if about else []
+        notes += [Note(text) for text in (*self.notes, about, self.resized) if text]
         notes += [Note(f"{path} is not drawn: {reason}.") for path, reason in self.not_drawn]
         notes += [Note(f"{s.file} was skipped: {s.reason}.", "warn") for s in self.skipped]
-        return document(title, self.overviews, self.grids, notes)
+        made = document(title, self.overviews, self.grids, notes)
+        if not self.overlays:
+            return made
+        laid = dict(zip((part.anchor for part in self.grids), self.overlays, strict=True))
+        sections = (
+            replace(section, parts=_with_overlays(section.parts, laid.get(section.anchor, ())))
+            for section in made.sections
+        )
+        return replace(made, sections=tuple(sections))
 
     def _repr_html_(self) -> str:
-        if len(self.grids) == 1:
+        doubt = self.prepared.suspect if self.prepared else ""
+        said = doubt or self.notes or self.skipped or self.not_drawn or self.overlays
+        if len(self.grids) == 1 and not said:
             return PartDisplay(self.grids[0])._repr_html_()
         return DocumentDisplay(self.document)._repr_html_()
 
@@ -114,7 +165,7 @@ def show(
     most: int | None = MOST_SHOWN,
     exactly: bool = False,
     scale: ScaleKind = "map",
-    prepared: Preparation | None = None,
+    alpha: float | None = None,
 ) -> Shown:
     """Pictures of every layer.
 
@@ -126,7 +177,9 @@ def show(
         most: show at most so many maps of a layer; ``None`` for all.
         exactly: show exactly so many instead of as few as carry enough.
         scale: one colour scale per ``map`` or per ``layer``.
-        prepared: how image files were prepared.
+        alpha: if set, lay maps over the photos, with this share of their colour, 0 to 1: of each
+            layer the map that carries most, or all that are shown if there are ``exactly`` so
+            many.
 
     Raises:
         InputError: no layer has a map that can be drawn.
@@ -148,7 +201,72 @@ def show(
     for i, (photo, name) in enumerate(zip(photos, names, strict=True)):
         rows = grids if len(photos) == 1 else [_of_image(part, i) for part in grids]
         sheets.append(overview(photo, name, rows, predictions[i]))
-    return Shown(model, tuple(sheets), grids, hidden, maps.skipped, prepared)
+    laid: tuple[tuple[Picture, ...], ...] = ()
+    if alpha is not None:
+        count = MOST_SHOWN if exactly else 1
+        laid = tuple(_overlays(part, chosen[part.layer.path], alpha, count) for part in grids)
+    return Shown(model, tuple(sheets), grids, hidden, maps.skipped, overlays=laid)
+
+
+def _overlays(
+    part: MapGrid, selection: Selection, alpha: float, most: int
+) -> tuple[Picture, ...]:
+    """The first maps of a layer over each photo."""
+    pictures = []
+    for photo, name, maps in zip(part.photos, part.names, part.maps, strict=True):
+        below = fitted(photo, OVERLAY_SIDE, OVERLAY_SIDE)
+        for place, channel in enumerate(selection.channels[:most]):
+            made = overlay(below, maps[..., place], alpha, part.layer.pre_activation)
+            words = f"Map {channel} over {name}: {made.caption}"
+            alt = f"Map {channel} of {part.layer.path} laid over {name}"
+            pictures.append(replace(made, caption=words, alt=alt))
+    return tuple(pictures)
+
+
+def _with_overlays(parts: tuple[Part, ...], laid: tuple[Picture, ...]) -> tuple[Part, ...]:
+    at = next((i for i, part in enumerate(parts) if isinstance(part, MapGrid)), len(parts))
+    return (*parts[: at + 1], *laid, *parts[at + 1 :])
+
+
+def check_shown(maps: object, scale: object, alpha: object) -> None:
+    """Refuse what cannot be meant by these arguments of `layerscope.scope.Scope.show`."""
+    number = isinstance(maps, int) and not isinstance(maps, bool) and maps > 0
+    if not number and maps not in (None, "all"):
+        raise InputError(f"maps is a number from 1, or 'all'; got {maps!r}.")
+    if scale not in ("map", "layer"):
+        raise InputError(f"scale is 'map' or 'layer'; got {scale!r}.")
+    share = isinstance(alpha, int | float) and not isinstance(alpha, bool) and 0 <= alpha <= 1
+    if alpha is not None and not share:
+        raise InputError(
+            f"alpha is a number from 0 (photo) to 1 (map), or None for no overlays; got {alpha!r}."
+        )
+
+
+def notes_on(
+    shown: int, total: int | None, more: bool, done: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Sentences on images that were left out and on what was done to files.
+
+    Args:
+        shown: number of images that are shown.
+        total: how many there are; ``None`` for a stream.
+        more: a stream had more.
+        done: by name of a file, what its owner may not expect.
+    """
+    said = []
+    if total is not None and total > MOST_IMAGES:
+        said.append(f"{shown} of {total} images are shown, evenly spread over the set.")
+    if more:
+        said.append(f"The first {shown} images of a stream are shown; what follows was not read.")
+    for note in dict.fromkeys(done.values()):
+        files = ", ".join(name for name, words in done.items() if words == note)
+        said.append(f"{note[:1].upper()}{note[1:]}: {files}.")
+    return tuple(said)
+
+
+def as_warning(text: str) -> None:
+    """Tell a user of Python, at the line that called what calls this."""
+    warnings.warn(text, stacklevel=3)
 
 
 def _of_image(part: MapGrid, at: int) -> MapGrid:
@@ -158,7 +276,7 @@ def _of_image(part: MapGrid, at: int) -> MapGrid:
         photos=part.photos[at : at + 1],
         names=part.names[at : at + 1],
         maps=np.ascontiguousarray(part.maps[at : at + 1]),
-        whole=(),
+        whole=part.whole[at : at + 1],
     )
 
 
@@ -177,24 +295,48 @@ def _title(name: str) -> str:
 
 
 def _safe(name: str) -> str:
-    """A layer or file name as part of a file name: letters, digits, dot, dash; 60 at most."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[-60:] or "unnamed"
+    """A layer or file name as part of a file name: letters, digits, dot, dash; 50 at most."""
+    return re.sub(r"[^\w.-]+", "-", normalize("NFC", name)).strip(".-")[-50:] or "unnamed"
+
+
+def _target(path: object) -> Path:
+    try:
+        text = os.fspath(path)  # type: ignore[call-overload]
+        if not text or "\0" in text:
+            raise ValueError
+        target = Path(text).expanduser()
+        os.fsencode(target)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(
+            f"Pictures are saved under a path that a file can have; got {path!r}. Name a folder, "
+            "a .png or an .html."
+        ) from None
+    return target
 
 
 def _write_folder(shown: Shown, target: Path) -> list[Path]:
     """Draw everything beside the target first, then move it there."""
     pictures = shown.pictures()
     names = ["index.html", *[name for name, _ in pictures]]
+    before = _written_before(target)
+    foreign = [name for name in names if name not in before and (target / name).exists()]
+    if foreign:
+        raise InputError(
+            f"'{foreign[0]}' in '{target}' was not written by layerscope show and would be "
+            "overwritten. Choose another folder, or move it away."
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".layerscope-", dir=target.parent))
         try:
             with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-                page = pool.submit(write_html, shown.document, partial / "index.html")
+                page = pool.submit(_write_page, shown.document, names, partial / "index.html")
                 drawn = [pool.submit(write_png, part, partial / name) for name, part in pictures]
                 for task in (page, *drawn):
                     task.result()
             target.mkdir(exist_ok=True)
+            for name in before - set(names):
+                (target / name).unlink(missing_ok=True)
             for name in names:
                 (partial / name).replace(target / name)
         finally:
@@ -205,3 +347,28 @@ def _write_folder(shown: Shown, target: Path) -> list[Path]:
             f"Pictures need a folder that can be written, and '{target}' cannot ({reason})."
         ) from error
     return [target / name for name in names]
+
+
+_WRITTEN = "<!-- written by layerscope show:"
+"""At the end of a page stand the names of all files that belong to it, in a comment."""
+
+
+def _write_page(made: Document, names: Sequence[str], path: Path) -> None:
+    write_html(made, path)
+    with path.open("a", encoding="utf-8") as page:
+        page.write(f"{_WRITTEN} {' '.join(names)} -->\n")
+
+
+def _written_before(folder: Path) -> set[str]:
+    """Files in a folder that an earlier page lists; it is no proof, so only likely names count."""
+    try:
+        with (folder / "index.html").open("rb") as page:
+            page.seek(max(0, page.seek(0, os.SEEK_END) - 2**20))
+            end = page.read().decode("utf-8", "replace")
+    except OSError:
+        return set()
+    comment = re.search(rf"{_WRITTEN} ([^<>]*) -->\s*\Z", end)
+    names = comment[1].split(" ") if comment else []
+    return {
+        name for name in names if re.fullmatch(r"index\.html|(overview|layer|overlay)[\w.-]*\.png", name)
+    }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layerscope.document.colour import (
     NON_FINITE_RGB,
@@ -14,7 +15,7 @@ from layerscope.document.colour import (
     colourise,
     scale_of,
 )
-from layerscope.document.expectations import EXPECTED
+from layerscope.document.expectations import EXPECTED, NOT_AS_EXPECTED
 from layerscope.document.parts import (
     Badge,
     Document,
@@ -29,17 +30,25 @@ from layerscope.document.parts import (
 from layerscope.document.whole import composite, factors
 from layerscope.errors import InputError
 from layerscope.measures.depth import regime
+from layerscope.measures.vitality import flat
 from layerscope.selection import Selection, select
 from layerscope.vocabulary import Floats, Layer
 
 WHOLE_LAYER = (
     "Each layer is shown as a whole first. PCA to RGB: its three strongest directions as red, "
     "green and blue; places of one colour get a similar answer, the colours mean nothing else. "
+    "The percentage is how much of a map they explain on average, as for the single maps below. "
     "Factors: a few parts that together make up all its maps (NMF where nothing is below 0, "
     "principal components where maps are signed). Then come the single maps that carry most."
 )
 WHOLE_SIDE = 112
 """Pictures of whole layers are averaged over blocks of cells until they are not twice as large."""
+
+CROSSED = "Crossed out: one value everywhere on the image."
+MOST_NAMES, LONGEST_TITLE = 3, 60
+
+STILL_DRAWN = 16
+"""Of a layer without an ordinary map so many are drawn, to show that."""
 
 NAMED = 8
 """How many channels a remark names before it says how many more there are."""
@@ -89,8 +98,9 @@ def grid(
         names=tuple(names),
         maps=shown,
         channels=channels,
+        selection=selection,
         scales=scales,
-        scale_note=_scale_note(scale, scales, len(maps)),
+        scale_note=_scale_note(scale, scales, len(maps), bool(one_value(shown).any())),
         badges=tuple(_badge(channel, selection) for channel in channels),
         stands_for=_stands_for(channels, selection),
         legend=legend(selection),
@@ -115,11 +125,24 @@ def overview(
         predictions: the strongest outputs: name and value, strongest first.
     """
     alt = f"{name} through {len(rows)} layers, a row of feature maps for each"
-    note = (
-        "Whole: the three strongest directions of all maps as red, green and blue. "
-        "Then single maps, the one that carries most first. Large maps are averaged to fit."
-    )
+    note = "Single maps of each layer, the one that carries most first, each on its own scale."
+    if any(row.scales[0].kind != "map" for row in rows if row.scales):
+        note = "Single maps of each layer, the one that carries most first."
+    if any(row.whole for row in rows):
+        note = (
+            "Left: the whole layer, its three strongest directions as red, green and blue. "
+            f"Then {note[0].lower()}{note[1:]}"
+        )
+    if any(one_value(row.maps).any() for row in rows):
+        note += " " + CROSSED
     return Overview(photo, name, tuple(predictions), tuple(rows), note, alt)
+
+
+def heading(model: str, names: Sequence[str]) -> str:
+    """Return a title for some images in a network; many are counted, since a page lists them."""
+    listing = ", ".join(names)
+    few = len(names) == 1 or (len(names) <= MOST_NAMES and len(listing) <= LONGEST_TITLE)
+    return f"{model}: {listing if few else f'{len(names)} images'}"
 
 
 def document(
@@ -138,50 +161,55 @@ def document(
     """
     back = Links((("Overview", "overview"),))
     layers = [
-        Section(part.layer.path, part.anchor, 3, (*_expected(part.layer), part, back))
-        for part in grids
+        Section(part.layer.path, part.anchor, 3, (*_expected(part), part, back)) for part in grids
     ]
+    # how to read an overview is the same for all images
+    sheets = [replace(part, note=part.note if at == 0 else "") for at, part in enumerate(overviews)]
+    about = (Text(WHOLE_LAYER),) if any(part.whole for part in grids) else ()
     return Document(
         title,
         (
-            Section("Overview", "overview", 2, (*notes, *overviews)),
-            Section("Layers", "layers", 2, (Text(WHOLE_LAYER),)),
+            Section("Overview", "overview", 2, (*notes, *sheets)),
+            Section("Layers", "layers", 2, about),
             *layers,
         ),
     )
 
 
-def _expected(layer: Layer) -> tuple[Text, ...]:
-    depth = regime(layer)
+def _expected(part: MapGrid) -> tuple[Text, ...]:
+    """What to expect at this depth, unless the maps are such that it would be beside the point."""
+    depth = regime(part.layer)
+    if 2 * _varying(part.selection) < part.selection.total:
+        return (Text(NOT_AS_EXPECTED),)
     return () if depth is None else (Text(EXPECTED[depth]),)
 
 
-def whole_layer(maps: Floats, layer: Layer) -> tuple[Picture, ...]:
-    """Pictures of a whole layer for the first image: composite, then factors.
+def _varying(selection: Selection) -> int:
+    odd = (selection.constant, selection.dead, selection.non_finite)
+    return selection.total - sum(len(channels) for channels in odd)
 
-    Colours and factors are found on all images together. Nothing comes back for a layer in which
-    nothing varies.
+
+def whole_layer(maps: Floats, layer: Layer) -> tuple[tuple[Picture, ...], ...]:
+    """Pictures of a whole layer for each image: composite, then factors.
+
+    Colours and factors are found on all images together and mean the same in each. Nothing comes
+    back for a layer in which nothing varies, or with a single map, which is itself the whole.
     """
     rgb, share = composite(maps)
-    if share == 0:
+    if share == 0 or maps.shape[-1] == 1:
         return ()
     alt = f"Whole layer {layer.path}: three strongest directions as red, green and blue"
-    pictures = [Picture(rgb[0], alt, f"PCA to RGB ({percent(share)})")]
     found = factors(maps)
     block = max(1, max(maps.shape[1:3]) // WHOLE_SIDE)
+    name = "NMF factor" if found.kind == "NMF" else "PCA component"
+    rows = [[Picture(pixels, alt, f"PCA to RGB ({percent(share)})")] for pixels in rgb]
     for part in range(found.maps.shape[-1]):
-        values = averaged(found.maps[0, :, :, part], block)
-        colours = scale_of(values, signed=found.kind == "PCA")
-        name = "NMF factor" if found.kind == "NMF" else "PCA component"
-        pictures.append(
-            Picture(
-                colourise(values, colours),
-                f"Whole layer {layer.path}: {name} {part + 1}",
-                f"{name} {part + 1}",
-                colours,
-            )
-        )
-    return tuple(pictures)
+        values = [averaged(cells[..., part], block) for cells in found.maps]
+        colours = scale_of(np.stack(values), signed=found.kind == "PCA")
+        alt = f"Whole layer {layer.path}: {name} {part + 1}"
+        for row, cells in zip(rows, values, strict=True):
+            row.append(Picture(colourise(cells, colours), alt, f"{name} {part + 1}", colours))
+    return tuple(tuple(row) for row in rows)
 
 
 def overlay(photo: Bytes, values: Floats, alpha: float = 0.4, signed: bool = False) -> Picture:
@@ -236,18 +264,90 @@ def facts(layer: Layer) -> str:
     return " · ".join(fact.replace(" ", "\u00a0") for fact in said)
 
 
+def short_facts(layer: Layer) -> str:
+    """Return what one should know about a layer, in few words for a row of an overview."""
+    field = layer.receptive_field
+    field_words = "field unknown" if field is None else f"field {field} px"
+    return f"{layer.kind} {shape_of(layer)} · {field_words}"
+
+
 def legend(selection: Selection) -> str:
     """How many of how many maps are shown, and what they carry."""
     shown, total = len(selection.channels), selection.total
     if not shown:
-        return f"none of {total} maps varies"
+        return _none_varies(selection)
     if shown == total:
         return f"all {total} maps" if total > 1 else "the only map"
     count = f"{shown} of {_maps(total)}"
+    if selection.exhausted:
+        return f"{count}, and no other adds anything"
     if not selection.percent_known:
         return f"{count} (too few pixels to say how much they carry)"
     bound = percent(selection.pca_bound)
     return f"{count}, carrying {percent(selection.coverage)} (PCA bound {bound})"
+
+
+def short_legend(part: MapGrid, drawn: int) -> str:
+    """How many maps a row of an overview draws, and what these carry."""
+    selection = part.selection
+    if not selection.channels:
+        return _none_varies(selection)
+    if drawn == selection.total:
+        return legend(selection)
+    count = f"{drawn} of {_maps(selection.total)}"
+    if not selection.percent_known or not selection.curve:
+        return count
+    return f"{count}, carrying {percent(selection.curve[drawn - 1])}"
+
+
+def _none_varies(selection: Selection) -> str:
+    total = selection.total
+    found = [
+        (len(selection.non_finite), "hold NaN or infinity", "with NaN or infinity"),
+        (len(selection.dead), "are dead", "dead"),
+        (len(selection.constant), "are constant", "constant"),
+    ]
+    kinds = [kind for kind in found if kind[0]]
+    if len(kinds) > 1:
+        counts = ", ".join(f"{count} {words}" for count, _, words in kinds)
+        said = f"no ordinary map among {total}: {counts}"
+    elif total == 1:
+        said = f"the only map, {kinds[0][2]}"
+    else:
+        said = f"all {total} maps {kinds[0][1]}"
+    return said + (f" ({STILL_DRAWN} are drawn)" if total > STILL_DRAWN else "")
+
+
+def beside(part: MapGrid, row: int, place: int) -> tuple[tuple[str, ...], bool]:
+    """Return what is said beside the number of a map on one image.
+
+    Returns:
+        The same in several lengths, the longest first, empty where there is nothing to say; and
+        whether it must not be overlooked.
+    """
+    values, scale, badge = part.maps[row, :, :, place], part.scales[place], part.badges[place]
+    own_range = range_of(scale) if scale.kind == "map" else ""
+    if badge == "dead":
+        return ("dead",), True
+    if badge == "constant":
+        return (f"constant {number(float(values.flat[0]))}", "constant", "same"), True
+    if badge == "non-finite":
+        finite = bool(np.isfinite(part.maps[..., place]).any())
+        full = (f"non-finite, {own_range}",) if finite and own_range else ()
+        return (*full, "non-finite", "NaN"), True
+    if one_value(values).any():
+        value = number(float(values.flat[0]))
+        return (f"all {value} here", f"all {value}"), True
+    return ((own_range,) if own_range else ()), False
+
+
+def one_value(maps: Floats) -> NDArray[np.bool_]:
+    """Whether a map (h, w), or each of maps (N, h, w, C), holds one finite value everywhere."""
+    axes = (0, 1) if maps.ndim == 2 else (1, 2)
+    low, high = maps.min(axes), maps.max(axes)
+    with np.errstate(invalid="ignore", over="ignore"):
+        still = flat(np.asarray(low), np.asarray(high))
+    return np.asarray(still & np.isfinite(low) & np.isfinite(high))
 
 
 def percent(share: float) -> str:
@@ -290,7 +390,7 @@ def ends(scale: ColourScale, only: bool) -> tuple[str, str]:
 def _shown(selection: Selection) -> tuple[int, ...]:
     """Return the channels to draw: where nothing varies, some that do not, to show that."""
     still = (*selection.non_finite, *selection.constant, *selection.dead)
-    return selection.channels or still[:16]
+    return selection.channels or still[:STILL_DRAWN]
 
 
 def _scales(shown: Floats, kind: ScaleKind, signed: bool, robust: float) -> tuple[ColourScale, ...]:
@@ -315,23 +415,32 @@ def _badge(channel: int, selection: Selection) -> Badge:
     return "constant" if channel in selection.constant else ""
 
 
-def _scale_note(kind: ScaleKind, scales: tuple[ColourScale, ...], images: int) -> str:
+def _scale_note(
+    kind: ScaleKind, scales: tuple[ColourScale, ...], images: int, crossed: bool
+) -> str:
+    said = [CROSSED] if crossed else []
+    stretched = [scale for scale in scales if scale.low < scale.high]
+    if stretched:
+        said.insert(0, _how_coloured(kind, stretched, images) + ".")
+    return " ".join(said)
+
+
+def _how_coloured(kind: ScaleKind, scales: list[ColourScale], images: int) -> str:
+    wide = any(scale.diverging for scale in scales)
     if kind == "layer":
         note = f"One scale for all maps: {range_of(scales[0])}"
     else:
         note = "Each map on its own scale"
         note += ", the same for all images" if images > 1 else ""
-        wide = any(scale.diverging for scale in scales)
         note += ", as wide on both sides of 0" if wide else ", from its lowest to its highest value"
-    if any(scale.diverging for scale in scales):
-        note += "; blue below 0, red above"
+    note += "; blue below 0, red above" if wide else ""
     clipped = max(scale.clipped for scale in scales)
     if clipped:
         marks = sorted({"black" if scale.diverging else "white" for scale in scales})
         note += (
             f"; up to {100 * clipped:.1f} % of the cells lie outside and are {' or '.join(marks)}"
         )
-    return note + "."
+    return note
 
 
 def _remarks(selection: Selection, layer: Layer, images: int) -> tuple[str, ...]:

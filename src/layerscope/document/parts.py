@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from layerscope.document.colour import Bytes, ColourScale
+from layerscope.selection import Selection
 from layerscope.vocabulary import Floats, Layer
 
 Badge = Literal["", "dead", "constant", "non-finite"]
@@ -137,13 +138,15 @@ class MapGrid:
         names: the name of each image.
         maps: float32 (N, H, W, K), the K shown channels.
         channels: their K numbers.
+        selection: how they were chosen, and what is known of the hidden ones.
         scales: their K colour scales, each shared by all images.
         scale_note: how to read the colours.
         badges: for each shown channel, empty or why it is not an ordinary map.
         stands_for: for each shown channel, the hidden ones it is most alike to.
         legend: how many of how many maps, and what they carry.
         remarks: sentences on what is not shown or not ordinary.
-        whole: pictures of the whole layer, such as its PCA composite and its factors.
+        whole: for each image pictures of the whole layer: its PCA composite, then its factors;
+            empty where nothing varies or the layer has a single map.
         alt: what the grid shows, in a sentence.
     """
 
@@ -153,13 +156,14 @@ class MapGrid:
     names: tuple[str, ...]
     maps: Floats
     channels: tuple[int, ...]
+    selection: Selection
     scales: tuple[ColourScale, ...]
     scale_note: str
     badges: tuple[Badge, ...]
     stands_for: tuple[tuple[int, ...], ...]
     legend: str
     remarks: tuple[str, ...]
-    whole: tuple[Picture, ...]
+    whole: tuple[tuple[Picture, ...], ...]
     alt: str
 
     @property
@@ -177,7 +181,7 @@ class Overview:
         name: its name.
         predictions: the strongest outputs: name and value.
         rows: one grid per layer, from the input to the output.
-        note: how to read it.
+        note: how to read it; empty where that was said before.
         alt: what it shows, in a sentence.
     """
 

@@ -13,21 +13,38 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image as PillowImage
 
-from layerscope.document.colour import PALETTES, STEPS, Bytes, ColourScale, averaged, codes
-from layerscope.document.compose import averaging_note, ends, palettes_in_use, range_of
+from layerscope.document.colour import (
+    NON_FINITE_RGB,
+    PALETTES,
+    STEPS,
+    Bytes,
+    ColourScale,
+    averaged,
+    codes,
+    colourise,
+)
+from layerscope.document.compose import (
+    averaging_note,
+    beside,
+    ends,
+    one_value,
+    palettes_in_use,
+    short_facts,
+    short_legend,
+)
 from layerscope.document.parts import Document, MapGrid, Overview, Part, Picture, map_anchor
 from layerscope.render import write_whole
 from layerscope.render.labels import plain
 from layerscope.render.png import encode
 from layerscope.render.sheet import (
     averaged_rgb,
+    crossed,
     enlargement,
     fitted,
     size_of,
-    struck_out,
 )
 
-TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 56, 10
+TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 36, 7
 SHARPEST = 2
 """Photos are stored with so many pixels per pixel of the page, for fine screens."""
 
@@ -45,7 +62,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class ScaleBar:
-    """A colour bar with the words at its ends."""
+    """A colour bar with the words at its ends; one colour has words at its right alone."""
 
     low: str
     image: Image
@@ -99,15 +116,18 @@ def _environment() -> jinja2.Environment:
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     functions: tuple[Callable[..., object], ...] = (
         map_anchor,
+        beside,
         note_of,
         overview_scales,
         picture_image,
         photo_image,
         scale_bars,
+        short_facts,
+        short_legend,
         tile_image,
     )
     environment.globals.update({function.__name__: function for function in functions})
-    environment.globals.update(kind_of=_kind_of, range_of=range_of, overview_tiles=OVERVIEW_TILES)
+    environment.globals.update(kind_of=_kind_of, overview_tiles=OVERVIEW_TILES)
     return environment
 
 
@@ -118,17 +138,18 @@ def _kind_of(part: Part) -> str:
 def tile_image(part: MapGrid, row: int, place: int, small: bool = False) -> Image:
     """Return one map, stored with one pixel per cell and enlarged by the reader's browser."""
     values, scale = part.maps[row, :, :, place], part.scales[place]
-    badge = part.badges[place]
     target = OVERVIEW_TILE if small else TILE
     height, width = (side - 2 for side in size_of(values.shape, target))
     alt = f"Map {part.channels[place]} of {part.layer.path} for {part.names[row]}"
-    if badge in ("dead", "constant"):
-        source = _uri(encode(struck_out(height, width)))
-        return Image(source, plain(f"{alt}, {badge}"), width, height)
+    wordings, _ = beside(part, row, place)
+    alt = ", ".join((alt, *wordings[:1]))
+    if one_value(values):
+        colour = colourise(values[:1, :1], scale)[0, 0]
+        return Image(_uri(encode(crossed(height, width, colour))), plain(alt), width, height)
     _, smaller = enlargement(values.shape, target)
     cells = codes(averaged(values, smaller), scale)
     source = _uri(encode(cells, PALETTES[scale.palette]))
-    return Image(source, plain(f"{alt}, {range_of(scale)}"), width, height, True)
+    return Image(source, plain(alt), width, height, True)
 
 
 def picture_image(picture: Picture, cells: bool = False, small: bool = False) -> Image:
@@ -154,12 +175,15 @@ def photo_image(photo: Bytes, alt: str, side: int) -> Image:
 
 
 def scale_bars(scales: Sequence[ColourScale]) -> list[ScaleBar]:
-    """Return a colour bar for each palette in use."""
+    """Return a colour bar for each palette in use, and the colour of what is not finite."""
     bars = []
     for scale in palettes_in_use(scales):
         low, high = ends(scale, len(scales) == 1)
         ramp = _ramp(scale.palette)
         bars.append(ScaleBar(low, Image(ramp, f"Colours from {low} to {high}", 120, 12), high))
+    if any(scale.non_finite for scale in scales):
+        swatch = _uri(encode(np.array([[NON_FINITE_RGB]], np.uint8)))
+        bars.append(ScaleBar("", Image(swatch, "Magenta", 12, 12), "NaN or infinite"))
     return bars
 
 

@@ -2,20 +2,31 @@
 
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from layerscope.document.colour import NON_FINITE_RGB, Bytes
-from layerscope.document.compose import averaging_note, ends, palettes_in_use, range_of
+from layerscope.document.compose import (
+    averaging_note,
+    beside,
+    ends,
+    palettes_in_use,
+    range_of,
+    short_facts,
+    short_legend,
+)
 from layerscope.document.parts import MapGrid, Overview, Picture
 from layerscope.render import write_whole
 from layerscope.render.sheet import (
     GREY,
+    INK,
     LINE,
     RED,
     Sheet,
+    Style,
     breadth,
     enlargement,
     fitted,
@@ -24,13 +35,38 @@ from layerscope.render.sheet import (
     tile,
 )
 
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How an overview is laid out: columns of layers, on a sheet that fits on a screen."""
+
+    columns: int
+    sheet: int
+    tile: int
+    name: int
+
+    @property
+    def column(self) -> int:
+        """Width of a column of layers."""
+        return (self.sheet - 2 * MARGIN - (self.columns - 1) * COLUMN_GAP) // self.columns
+
+
+COLUMN_GAP = 28
+PLANS = (
+    (10, _Plan(1, 1440, 56, 250)),
+    (26, _Plan(2, 1920, 48, 196)),
+    (10**9, _Plan(3, 1920, 36, 176)),
+)
+"""Up to how many layers a plan serves: a screen holds about ten rows of large tiles, and sixty of
+small ones in three columns."""
+
 Drawable = MapGrid | Overview | Picture
 
 MARGIN, GAP, LABEL, LABEL_WIDTH = 28, 14, 18, 36
 TILE, ROW_TILE, SMALL_TILE = 112, 96, 56
 COLUMNS, MANY = 8, 64
 PHOTO = 190
-OVERVIEW_WIDTH, NAME_WIDTH, OVERVIEW_GAP = 1440, 280, 6
+OVERVIEW_GAP, NUMBER = 4, 13
 
 
 def png(part: Drawable, native: bool = False) -> Image.Image:
@@ -125,23 +161,27 @@ def _head(sheet: Sheet, part: MapGrid) -> int:
     sheet.say(left, top, part.layer.path, room, "title")
     top += 30
     top += sheet.paragraph(left, top, part.facts, room, "normal", GREY, lines=2) + 10
-    for picture in part.whole:
+    whole = part.whole[0] if part.whole else ()
+    for picture in whole:
         rgb = sized(picture.rgb, TILE)
         sheet.say(left, top, picture.caption, rgb.shape[1] + GAP - 4, "small", GREY)
         sheet.put(left, top + LABEL, rgb)
         left += rgb.shape[1] + GAP
-    if part.whole:
-        height, _ = size_of(part.whole[0].rgb.shape, TILE)
+    if whole:
+        height, _ = size_of(whole[0].rgb.shape, TILE)
         top += LABEL + height
     below_photo: int = MARGIN + photo.shape[0] + LABEL
     return max(top, below_photo) + 22
 
 
 def _several(part: MapGrid, native: bool) -> Bytes:
-    """Several images: a row for each, a column for each channel."""
+    """Several images: a row for each; a column for each picture of the layer and each channel."""
     target = max(part.maps.shape[1:3]) if native else ROW_TILE
     height, width = _cell(part, target)
-    sheet = Sheet(max((len(part.channels) + 1) * (width + GAP) - GAP, 700) + 2 * MARGIN)
+    whole = len(part.whole[0]) if part.whole else 0
+    pitch, apart = width + GAP, GAP if whole else 0
+    across = (1 + whole + len(part.channels)) * pitch - GAP + apart
+    sheet = Sheet(max(across, 700) + 2 * MARGIN)
     room = sheet.width - 2 * MARGIN
     sheet.say(MARGIN, MARGIN, part.layer.path, room, "title")
     top = MARGIN + 34
@@ -151,8 +191,12 @@ def _several(part: MapGrid, native: bool) -> Bytes:
     for row, photo in enumerate(part.photos):
         sheet.say(MARGIN, top, part.names[row], width, "small", GREY)
         sheet.put(MARGIN, top + LABEL, fitted(photo, width, height))
+        for place, picture in enumerate(part.whole[row] if whole else ()):
+            left = MARGIN + (place + 1) * pitch
+            sheet.say(left, top, picture.caption, width + GAP - 4, "tiny", GREY)
+            sheet.put(left, top + LABEL, sized(picture.rgb, target))
         for place in range(len(part.channels)):
-            left = MARGIN + (place + 1) * (width + GAP)
+            left = MARGIN + (place + 1 + whole) * pitch + apart
             _tile(sheet, part, row, place, left, top, target, ranges=width > 80)
         top += height + LABEL + GAP
     return sheet.draw(_foot(sheet, part, top, target) + MARGIN)
@@ -167,16 +211,21 @@ def _tile(
     top: int,
     target: int,
     ranges: bool,
+    label: int = LABEL,
 ) -> None:
-    """Place one map with its channel number and, where there is room, its badge or range."""
-    badge, scale = part.badges[place], part.scales[place]
-    rgb = tile(part.maps[row, :, :, place], scale, badge, target)
-    sheet.put(left, top + LABEL, rgb)
+    """Place one map with its channel number and, where there is room, what is said of it."""
+    rgb = tile(part.maps[row, :, :, place], part.scales[place], target)
+    sheet.put(left, top + label, rgb)
     room = max(rgb.shape[1], LABEL_WIDTH)
-    used = sheet.say(left, top, str(part.channels[place]), room, "small")
-    words = badge or (range_of(scale) if scale.kind == "map" and ranges else "")
-    if words and used + 6 + breadth(words, "tiny") <= room:
-        sheet.say(left, top + 1, words, room, "tiny", RED if badge else GREY, right=True)
+    wordings, important = beside(part, row, place)
+    style: Style = "small" if label == LABEL else "tiny"
+    colour = RED if important else INK
+    used = sheet.say(left, top, str(part.channels[place]), room, style, colour)
+    for words in wordings if ranges or important else ():
+        if used + 6 + breadth(words, "tiny") <= room:
+            colour = RED if important else GREY
+            sheet.say(left, top + (label == LABEL), words, room, "tiny", colour, right=True)
+            break
 
 
 def _sentence(text: str) -> str:
@@ -216,50 +265,82 @@ def _colours(sheet: Sheet, parts: tuple[MapGrid, ...], note: str, top: int) -> i
 
 
 def _overview(part: Overview) -> Bytes:
-    sheet = Sheet(OVERVIEW_WIDTH)
-    photo = fitted(part.photo, 320, 180)
+    plan = next(plan for most, plan in PLANS if len(part.rows) <= most)
+    sheet = Sheet(plan.sheet)
+    head = _overview_head(sheet, part, plan.column)
+    heights = [_row_height(row, plan) for row in part.rows]
+    deepest = _column_height(heights, head, plan.columns)
+    column, top = 0, MARGIN + head
+    for row, height in zip(part.rows, heights, strict=True):
+        if top + height > MARGIN + deepest and column < plan.columns - 1:
+            column, top = column + 1, MARGIN
+        left = MARGIN + column * (plan.column + COLUMN_GAP)
+        _overview_row(sheet, row, left, top, plan)
+        top += height
+    return sheet.draw(_colours(sheet, part.rows, part.note, MARGIN + deepest + 14) + 6)
+
+
+def _overview_head(sheet: Sheet, part: Overview, room: int) -> int:
+    """Place the photo, its name and the strongest outputs; return their height."""
+    photo = fitted(part.photo, 240, 150)
     sheet.put(MARGIN, MARGIN, photo)
-    left, top = MARGIN + photo.shape[1] + 24, MARGIN - 5
-    sheet.say(left, top, part.name, OVERVIEW_WIDTH - left - MARGIN, "title")
-    top += 42
+    left, top, right = MARGIN + photo.shape[1] + 20, MARGIN - 4, MARGIN + room
+    sheet.say(left, top, part.name, right - left, "title")
+    top += 36
     likely = all(0 <= value <= 1 for _, value in part.predictions)
-    bar = 172 if likely else 0
+    bar = 92 if likely else 0
     for name, value in part.predictions[:5]:
         if likely:
-            sheet.fill(left, top + 4, max(1, round(160 * value)), 10, (106, 110, 116))
+            sheet.fill(left, top + 4, max(1, round(80 * value)), 9, (106, 110, 116))
         sheet.say(left + bar, top, f"{value:.3f}", 60, "normal", GREY)
-        sheet.say(left + bar + 64, top, name, 600)
-        top += 25
-    top = MARGIN + max(180, photo.shape[0]) + 20
-    top = _colours(sheet, part.rows, part.note, top)
-    for row in part.rows:
-        top = _overview_row(sheet, row, top)
-    return sheet.draw(top + MARGIN)
+        sheet.say(left + bar + 50, top, name, right - left - bar - 50)
+        top += 22
+    height: int = max(photo.shape[0], top - MARGIN)
+    return height + 18
 
 
-def _overview_row(sheet: Sheet, part: MapGrid, top: int) -> int:
-    height, width = _cell(part, SMALL_TILE)
-    sheet.fill(MARGIN, top, sheet.width - 2 * MARGIN, 1, LINE)
-    top += 7
-    left = MARGIN + NAME_WIDTH
+def _row_height(part: MapGrid, plan: _Plan) -> int:
+    height, _ = _cell(part, plan.tile)
+    words = 20 + 2 * 15
+    return max(NUMBER + height, words) + 8
+
+
+def _column_height(heights: list[int], head: int, columns: int) -> int:
+    """The least height of columns into which all rows fit, one after the other."""
+
+    def fits(deepest: int) -> bool:
+        column, top = 1, head
+        for height in heights:
+            if top + height > deepest:
+                column, top = column + 1, 0
+            top += height
+        return column <= columns
+
+    deepest = max([head, (head + sum(heights)) // columns])
+    while not fits(deepest):
+        deepest += 4
+    return deepest
+
+
+def _overview_row(sheet: Sheet, part: MapGrid, left: int, top: int, plan: _Plan) -> None:
+    """Place what a layer is, its picture as a whole, and as many maps as there is room for."""
+    _, width = _cell(part, plan.tile)
+    end = left + plan.column
+    sheet.fill(left, top, plan.column, 1, LINE)
+    top += 4
+    across = left + plan.name
     if part.whole:
-        sheet.say(left, top, "whole", width, "small", GREY)
-        sheet.put(left, top + LABEL, sized(part.whole[0].rgb, SMALL_TILE))
-    left += width + 20
+        sheet.put(across, top + NUMBER, sized(part.whole[0][0].rgb, plan.tile))
+    across += width + 3 * OVERVIEW_GAP
     pitch = width + OVERVIEW_GAP
-    drawn = min(len(part.channels), (sheet.width - MARGIN - left + OVERVIEW_GAP) // pitch)
+    drawn = min(len(part.channels), max(1, (end - across + OVERVIEW_GAP) // pitch))
     for place in range(drawn):
-        _tile(sheet, part, 0, place, left, top, SMALL_TILE, ranges=False)
-        left += pitch
-    room = NAME_WIDTH - 16
-    legend = part.legend
-    if drawn < len(part.channels):
-        legend += f"; the first {drawn} are drawn here"
-    sheet.say(MARGIN, top, part.layer.path, room, "strong")
-    down = top + 22
-    down += sheet.paragraph(MARGIN, down, part.facts, room, "tiny", GREY, lines=2)
-    down += sheet.paragraph(MARGIN, down, _sentence(legend), room, "tiny", lines=2)
-    return max(top + LABEL + height, down) + 9
+        at = across + place * pitch
+        _tile(sheet, part, 0, place, at, top, plan.tile, ranges=False, label=NUMBER)
+    room = plan.name - 10
+    sheet.say(left, top, part.layer.path, room, "strong")
+    sheet.say(left, top + 20, short_facts(part.layer), room, "tiny", GREY)
+    sheet.say(left, top + 35, _sentence(short_legend(part, drawn)), room, "tiny")
 
 
 def _picture(part: Picture) -> Bytes:

@@ -1,7 +1,10 @@
 """A white sheet to put pictures and words on, and the tiles that go there."""
 
+import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.resources import files
+from io import BytesIO
 from typing import Literal
 
 import numpy as np
@@ -9,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
 from layerscope.document.colour import (
-    FLAT_RGB,
     PALETTES,
     STEPS,
     Bytes,
@@ -17,8 +19,8 @@ from layerscope.document.colour import (
     averaged,
     colourise,
 )
-from layerscope.document.parts import Badge
-from layerscope.render.labels import plain, shorten
+from layerscope.document.compose import one_value
+from layerscope.render.labels import NO_BREAK, REPLACEMENT, plain, shorten
 from layerscope.vocabulary import Floats
 
 Colour = tuple[int, int, int]
@@ -30,8 +32,6 @@ RED: Colour = (179, 38, 30)
 LINE: Colour = (214, 214, 214)
 SIZES: dict[Style, int] = {"title": 22, "strong": 15, "normal": 14, "small": 12, "tiny": 11}
 LEADING = 1.4
-
-_SPELLED = str.maketrans({"×": "x", "−": "-", "–": "-", "—": "-", "’": "'", "\u00a0": " "})
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Sheet:
             place = canvas[top : top + rgb.shape[0], left : left + rgb.shape[1]]
             place[...] = rgb[: place.shape[0], : place.shape[1]]
         for left, top, text, style, colour in self.words:
-            ink, right, down = _ink(text, SIZES[style])
+            ink, right, down = _ink(text, style)
             place = canvas[top + down : top + down + ink.shape[0], left + right :][
                 :, : ink.shape[1]
             ]
@@ -113,7 +113,7 @@ def wrap(text: str, room: int, style: Style) -> list[str]:
     """Split text into lines that fit, at spaces that may break."""
     lines: list[list[str]] = []
     left = 0.0
-    space = _advance(" ", SIZES[style])
+    space = _advance(" ", style)
     for word in text.split(" "):
         needed = breadth(printable(word), style) + space
         if not lines or needed - space > left:
@@ -125,33 +125,52 @@ def wrap(text: str, room: int, style: Style) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Return text in characters that the built-in font has, as far as they can be spelled."""
-    return plain(text).translate(_SPELLED)
+    """Return text in characters that the font has: without accents where need be, or as "?"."""
+    text = unicodedata.normalize("NFC", plain(text)).replace(NO_BREAK, " ")
+    return text if text.isascii() else "".join(_spelled(character) for character in text)
 
 
 def breadth(text: str, style: Style) -> int:
     """Width of a line of text in pixels, rounded up."""
-    size = SIZES[style]
-    return int(np.ceil(sum(_advance(character, size) for character in text)))
+    return int(np.ceil(sum(_advance(character, style) for character in text)))
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _font(style: Style) -> ImageFont.FreeTypeFont:
+    """Roboto, which has Latin, Greek and Cyrillic; placed letter by letter, alike everywhere."""
+    weight = "Medium" if style in ("title", "strong") else "Regular"
+    file = BytesIO((files("font_roboto") / "files" / f"Roboto-{weight}.ttf").read_bytes())
+    return ImageFont.truetype(file, SIZES[style], layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=4096)
+def _spelled(character: str) -> str:
+    if _has(character):
+        return character
+    simpler = unicodedata.normalize("NFKD", character)
+    kept = [part for part in simpler if _has(part) and not unicodedata.combining(part)]
+    return "".join(kept) or REPLACEMENT
+
+
+def _has(character: str) -> bool:
+    """Whether the font has a character: U+FFFF is none, and shows what stands for missing ones."""
+    font = _font("normal")
+    found, missing = font.getmask(character), font.getmask("\uffff")
+    return found.size != missing.size or bytes(found) != bytes(missing)
 
 
 # Measuring and drawing letters is most of the work of a sheet, and sheets repeat their words.
 
 
 @lru_cache(maxsize=4096)
-def _advance(character: str, size: int) -> float:
-    return _font(size).getlength(character)
+def _advance(character: str, style: Style) -> float:
+    return _font(style).getlength(character)
 
 
 @lru_cache(maxsize=4096)
-def _ink(text: str, size: int) -> tuple[NDArray[np.float32], int, int]:
+def _ink(text: str, style: Style) -> tuple[NDArray[np.float32], int, int]:
     """Return how much ink a line has, 0 to 1 (h, w, 1), and where it starts: right and down."""
-    font = _font(size)
+    font = _font(style)
     mask = font.getmask(text)
     left, top = (int(side) for side in font.getbbox(text)[:2])
     width, height = mask.size
@@ -178,11 +197,14 @@ def size_of(shape: tuple[int, ...], target: int) -> tuple[int, int]:
     return -(-shape[0] // smaller) * larger + 2, -(-shape[1] // smaller) * larger + 2
 
 
-def tile(values: Floats, scale: ColourScale, badge: Badge, target: int) -> Bytes:
-    """Return one map as a framed picture, its longer side near to ``target``."""
-    if badge in ("dead", "constant"):
+def tile(values: Floats, scale: ColourScale, target: int) -> Bytes:
+    """Return one map as a framed picture, its longer side near to ``target``.
+
+    A map with one value everywhere is crossed out, in the colour of that value.
+    """
+    if one_value(values):
         height, width = size_of(values.shape, target)
-        return framed(struck_out(height - 2, width - 2))
+        return framed(crossed(height - 2, width - 2, colourise(values[:1, :1], scale)[0, 0]))
     larger, smaller = enlargement(values.shape, target)
     return framed(_enlarged(colourise(averaged(values, smaller), scale), larger))
 
@@ -222,11 +244,11 @@ def _enlarged(rgb: Bytes, factor: int) -> Bytes:
     return rgb if factor == 1 else rgb.repeat(factor, 1).repeat(factor, 0)
 
 
-def struck_out(height: int, width: int) -> Bytes:
-    """Return a grey tile with a cross: here nothing is to be seen."""
+def crossed(height: int, width: int, colour: Bytes) -> Bytes:
+    """Return a tile of one colour (3,) with a cross: here nothing is to be seen."""
     rgb = np.empty((height, width, 3), np.uint8)
-    rgb[:] = FLAT_RGB
+    rgb[:] = colour
     along = np.arange(max(height, width))
     down, right = along * height // len(along), along * width // len(along)
-    rgb[down, right] = rgb[down, width - 1 - right] = GREY
+    rgb[down, right] = rgb[down, width - 1 - right] = GREY if colour.mean() > 127 else LINE
     return rgb

@@ -6,7 +6,7 @@ from rich.table import Table as Columns
 from rich.text import Text as Words
 
 from layerscope.document.colour import Bytes
-from layerscope.document.compose import range_of, shape_of
+from layerscope.document.compose import beside, range_of, shape_of
 from layerscope.document.parts import (
     Document,
     FindingCard,
@@ -143,15 +143,15 @@ def _tiles(part: MapGrid, width: int) -> Columns:
 
 
 def _heading(part: MapGrid, row: int, place: int) -> str:
-    about = part.badges[place] or range_of(part.scales[place])
-    if len(part.names) > 1:
+    wordings, important = beside(part, row, place)
+    about = wordings[-1] if wordings else ""
+    if len(part.names) > 1 and not important:
         about = part.names[row]
     return f"{part.channels[place]} {about}"[:TILE]
 
 
 def _preview(part: MapGrid, row: int, place: int) -> Bytes:
-    values, badge = part.maps[row, :, :, place], part.badges[place]
-    return tile(values, part.scales[place], badge, TILE)[1:-1, 1:-1]
+    return tile(part.maps[row, :, :, place], part.scales[place], TILE)[1:-1, 1:-1]
 
 
 def _map_table(part: MapGrid) -> Columns:
