@@ -1,0 +1,218 @@
+"""`layerscope audit`, first form: what it says, writes and exits with."""
+
+import json
+import os
+from pathlib import Path
+
+import jsonschema
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import layerscope
+from layerscope.audit.result import schema
+from layerscope.errors import InputError
+from layerscope.interfaces.cli import app
+
+L = keras.layers
+COLOURS = ("blue", "green", "red")
+COUNT = 60
+
+
+def colour_model() -> keras.Model:
+    """Right for every image that is mostly of one colour; half of its channels are dead."""
+    image = keras.Input((16, 16, 3))
+    x = L.Rescaling(1 / 255)(image)
+    x = L.Conv2D(6, 1, activation="relu", name="colours")(x)
+    x = L.Dense(3, activation="softmax", name="answer")(L.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, x)
+    kernel, bias = np.zeros((1, 1, 3, 6), np.float32), np.zeros(6, np.float32)
+    kernel[0, 0, [2, 1, 0], [0, 1, 2]] = 1  # blue, green, red
+    bias[3:] = -1
+    model.get_layer("colours").set_weights([kernel, bias])
+    answer = np.zeros((6, 3), np.float32)
+    answer[:3] = 30 * np.eye(3)
+    model.get_layer("answer").set_weights([answer, np.zeros(3, np.float32)])
+    return model
+
+
+def write_images(root: Path, wrong: int = 0) -> Path:
+    random = np.random.default_rng(1)
+    for i in range(COUNT):
+        colour = i % 3
+        shown = (colour + 1) % 3 if i < wrong else colour
+        pixels = random.integers(0, 60, (16, 16, 3))
+        pixels[..., 2 - shown] += random.integers(60, 190)
+        path = root / COLOURS[colour] / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("audit")
+    colour_model().save(root / "model.keras")
+    write_images(root / "test", wrong=6)
+    write_images(root / "train")
+    return root
+
+
+def audit(*arguments):
+    return CliRunner().invoke(app, ["audit", *(str(a) for a in arguments)])
+
+
+@pytest.fixture(scope="module")
+def done(folder):
+    out = folder / "run"
+    result = audit(folder / "model.keras", folder / "test", "--train", folder / "train", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    return result, out
+
+
+def test_the_run_holds_a_report_a_result_and_tables(done):
+    _, out = done
+    content = json.loads((out / "audit.json").read_text())
+    jsonschema.validate(content, schema())
+    assert content["complete"]
+    page = (out / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    channels = pd.read_parquet(out / "channels.parquet")
+    assert len(channels) == content["channels"]["total"] == 6
+    assert json.loads((out / "manifest.json").read_text())["complete"]
+
+
+def test_the_figures_are_those_of_the_planted_model(done):
+    _, out = done
+    content = json.loads((out / "audit.json").read_text())
+    performance = content["performance"]["test"]
+    assert performance["accuracy"] == pytest.approx(0.9)
+    assert performance["ci95"][0] < 0.9 < performance["ci95"][1]
+    assert performance["majority"] == pytest.approx(1 / 3)
+    assert [row["class"] for row in performance["per_class"]] == list(COLOURS)
+    assert content["performance"]["train"]["accuracy"] == 1
+    assert content["channels"]["dead"] == 3
+    (dead,) = [f for f in content["findings"] if f["kind"] == "dead-channels"]
+    assert dead["channels"] == [3, 4, 5]
+    assert dead["severity"] == "warn"
+    assert "at most 4.9 %" in dead["message"]
+    assert content["preprocess"] == {
+        "name": "none", "chosen_by": "model", "alternatives": []
+    }  # fmt: skip
+    assert content["panels"]["performance"]["verdict"] == "moderate"
+    assert content["panels"]["leakage"]["verdict"] == "not-tested"
+
+
+def test_stdout_carries_the_statement_the_warnings_and_the_report(done):
+    result, out = done
+    lines = result.stdout.splitlines()
+    assert lines[-1] == str(out / "report.html")
+    assert any(line.startswith("warn dead-channels: 3 of 6 channels of colours") for line in lines)
+    assert result.stderr == ""
+
+
+def test_the_same_command_again_reads_the_finished_run(done, folder, monkeypatch):
+    _, out = done
+    before = json.loads((out / "audit.json").read_text())
+    monkeypatch.setattr("layerscope.run.profiling.run", None)
+    again = audit(
+        folder / "model.keras", folder / "test", "--train", folder / "train", "-o", out, "--json"
+    )
+    assert again.exit_code == 0, again.stderr
+    after = json.loads(again.stdout)
+    assert {**after, "created": ""} == {**before, "created": ""}
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--fail-on", "dead-channels"], 1),
+        (["--fail-on", "warn"], 1),
+        (["--fail-on", "fail"], 0),
+        (["--fail-on", "fail,non-finite"], 0),
+    ],
+)
+def test_findings_that_fail_on_names_give_exit_code_1(done, folder, options, code):
+    _, out = done
+    again = audit(folder / "model.keras", folder / "test", "-o", out, *options)
+    assert again.exit_code == code, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fail-on", "deadly"], "deadly"),
+        (["--panels", "clarity,beauty"], "Panels are a list of clarity, performance; got 'beauty'"),
+        (["--max-skipped", "2"], "max-skipped"),
+        (["--seed", "1"], "another plan"),
+    ],
+)
+def test_bad_options_are_told_in_one_sentence(done, folder, options, message):
+    _, out = done
+    again = audit(folder / "model.keras", folder / "test", "-o", out, *options)
+    assert again.exit_code == 2
+    assert message in again.stderr
+
+
+def test_too_many_unreadable_images_give_exit_code_3_and_findings_outrank_them(folder, tmp_path):
+    images = write_images(tmp_path / "images")
+    for i in range(5):
+        (images / "red" / f"broken{i}.png").write_bytes(b"")
+    arguments = [folder / "model.keras", images, "-o", tmp_path / "run"]
+    assert audit(*arguments).exit_code == 3
+    assert audit(*arguments, "--max-skipped", "0.1").exit_code == 0
+    assert audit(*arguments, "--fail-on", "warn").exit_code == 1
+    content = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert [item["file"] for item in content["data"]["test"]["skipped"]] == [
+        f"red/broken{i}.png" for i in range(5)
+    ]
+
+
+def test_labels_that_do_not_fit_are_a_finding_and_no_accuracy(folder, tmp_path):
+    images = write_images(tmp_path / "images")
+    (images / "blue").rename(images / "blue1")
+    (images / "extra").mkdir()
+    (images / "red" / "002.png").rename(images / "extra" / "002.png")
+    result = audit(
+        folder / "model.keras", images, "-o", tmp_path / "run", "--panels", "performance"
+    )
+    content = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert result.exit_code == 0
+    assert [f["kind"] for f in content["findings"]] == ["label-mismatch"]
+    assert content["performance"]["test"]["accuracy"] is None
+    assert content["panels"]["performance"]["verdict"] == "not-tested"
+    assert content["model"]["layers"] == []
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_cannot_be_written_gives_exit_code_4(folder, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    result = audit(folder / "model.keras", folder / "test", "-o", tmp_path / "closed" / "run")
+    assert result.exit_code == 4
+
+
+def test_python_users_hold_findings_panels_statement_and_save(folder, tmp_path):
+    scope = layerscope.Scope(folder / "model.keras")
+    found = scope.audit(folder / "test", panels=["clarity"])
+    assert [finding.kind for finding in found.findings] == ["dead-channels"]
+    assert found.panels["performance"].verdict == "not-tested"
+    assert found.statement
+    assert "<iframe" in found._repr_html_() or "<html" in found._repr_html_()
+    report = found.save(tmp_path / "run")
+    assert report == tmp_path / "run" / "report.html"
+    jsonschema.validate(json.loads((tmp_path / "run" / "audit.json").read_text()), schema())
+    assert (tmp_path / "run" / "channels.parquet").exists()
+    with pytest.raises(InputError, match="holds other things"):
+        found.save(folder)
+
+
+def test_arrays_and_unlabelled_images_are_audited_too(folder):
+    scope = layerscope.Scope(folder / "model.keras")
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3)).astype(np.float32)
+    found = scope.audit(pixels)
+    assert found.panels["performance"].verdict == "not-tested"
+    labelled = scope.audit((pixels, np.arange(20) % 3))
+    assert labelled.result.performance.images == 20
