@@ -223,7 +223,7 @@ def test_arrays_that_do_not_fit_are_refused_in_a_sentence(scope, array, message)
         (lambda s: Scope(s.model, classes=["a", "b"]).maps(images()), "has 4, and 2 names"),
         (lambda s: Scope(s.model, preprocess=None), "A preprocessing is named"),
         (lambda s: Scope(s.model, resize="foo"), "Resizing is one of"),
-        (lambda s: s.show(images()).save("a.jpg"), "saved as .png"),
+        (lambda s: s.show(images() * 255).save("a.jpg"), "saved as .png"),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once(scope, call, message):

@@ -4,14 +4,14 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from layerscope.errors import InputError
 from layerscope.images import Preprocessing, Source
-from layerscope.vocabulary import Floats, Maps, Skipped
+from layerscope.vocabulary import Floats, ImageBatch, Maps, Skipped
 
 Array = np.ndarray
 
@@ -25,16 +25,27 @@ class Batch:
         ids: one stable name per image.
         pixels: the images as they came, before preprocessing; empty if no input is an image.
         skipped: files left out up to here; complete with the last batch.
+        notes: by id, what was done to a file that its owner may not expect; likewise.
+        more: the images end here because no more were wanted, not because there are no more.
     """
 
     inputs: list[Array]
     ids: tuple[str, ...]
     pixels: list[Array]
     skipped: tuple[Skipped, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+    more: bool = False
 
 
-def from_inputs(arrays: Sequence[Array], batch_size: int) -> Iterator[Batch]:
+def from_inputs(
+    arrays: Sequence[Array], batch_size: int, most: int | None = None
+) -> Iterator[Batch]:
     """Arrays for each input of a model, used exactly as given.
+
+    Args:
+        arrays: one per input.
+        batch_size: images in one batch.
+        most: if set, so many at most, evenly spread.
 
     Raises:
         InputError: they differ in length.
@@ -42,34 +53,75 @@ def from_inputs(arrays: Sequence[Array], batch_size: int) -> Iterator[Batch]:
     counts = [len(x) for x in arrays]
     if len(set(counts)) > 1:
         raise InputError(f"All inputs need the same number of images, and {counts} were given.")
-    for at in range(0, counts[0], batch_size):
-        inputs = [np.asarray(x[at : at + batch_size]) for x in arrays]
+    for places in _places(counts[0], batch_size, most):
+        inputs = [_rows(x, places) for x in arrays]
         images = next((list(x) for x in inputs if x.ndim == 4), [])
-        yield Batch(inputs, _positions(at, len(inputs[0])), images)
+        yield Batch(inputs, tuple(map(str, places)), images)
 
 
-def from_array(images: Array, batch_size: int, steps: Preprocessing | None) -> Iterator[Batch]:
-    """An array (N, H, W, C), preprocessed only where that was asked for."""
-    for at in range(0, len(images), batch_size):
-        part = np.asarray(images[at : at + batch_size])
+def from_array(
+    images: Array, batch_size: int, steps: Preprocessing | None, most: int | None = None
+) -> Iterator[Batch]:
+    """An array (N, H, W, C), preprocessed only where that was asked for; see `from_inputs`."""
+    for places in _places(len(images), batch_size, most):
+        part = _rows(images, places)
         ready = part if steps is None else steps.apply(part.astype(np.float32))
-        yield Batch([ready], _positions(at, len(part)), list(part))
+        yield Batch([ready], tuple(map(str, places)), list(part))
 
 
-def from_source(source: Source, steps: Preprocessing | None) -> Iterator[Batch]:
-    """Files or a stream; held back by one batch, so that the last one knows all skipped files."""
+def from_source(
+    source: Source, steps: Preprocessing | None, most: int | None = None
+) -> Iterator[Batch]:
+    """Files or a stream; held back by one batch, so that the last one knows all skipped files.
+
+    Args:
+        source: the images.
+        steps: what is done to them.
+        most: if set, so many at most: evenly spread, or of a stream the first.
+    """
+    left_out: tuple[Skipped, ...] = ()
+    if most is not None and source.length is not None and source.length > most:
+        left_out, source = source.left_out, source.spread(most)
     held: Batch | None = None
-    for batch in source:
+    for batch, more in _first(source, most):
         if held is not None:
             yield held
         ready = batch.pixels if steps is None else steps.apply(batch.pixels)
-        held = Batch([ready], batch.ids, list(batch.pixels), tuple(source.skipped))
+        held = Batch([ready], batch.ids, list(batch.pixels), (*left_out, *source.skipped))
+        held = replace(held, notes=dict(source.notes), more=more)
     if held is not None:
-        yield Batch(held.inputs, held.ids, held.pixels, tuple(source.skipped))
+        skipped = (*left_out, *source.skipped)
+        yield replace(held, skipped=skipped, notes=dict(source.notes))
 
 
-def _positions(start: int, count: int) -> tuple[str, ...]:
-    return tuple(str(i) for i in range(start, start + count))
+def _first(source: Source, most: int | None) -> Iterator[tuple[ImageBatch, bool]]:
+    """The first images, and whether there are more: to learn that, one more batch is read."""
+    batches = iter(source)
+    left = most
+    for batch in batches:
+        if left is None:
+            yield batch, False
+            continue
+        taken = ImageBatch(batch.pixels[:left], batch.ids[:left])
+        left -= len(taken)
+        more = len(taken) < len(batch) or (left == 0 and next(batches, None) is not None)
+        yield taken, more
+        if left == 0:
+            return
+
+
+def _places(count: int, batch_size: int, most: int | None) -> Iterator[Sequence[int]]:
+    """Positions batch by batch: all, or an even spread of them."""
+    places: Sequence[int] = range(count)
+    if most is not None and count > most:
+        places = [int(place) for place in np.linspace(0, count - 1, most).round()]
+    return (places[at : at + batch_size] for at in range(0, len(places), batch_size))
+
+
+def _rows(images: Array, places: Sequence[int]) -> Array:
+    if isinstance(places, range):  # without a copy
+        return np.asarray(images[places.start : places.stop])
+    return np.asarray(images)[list(places)]
 
 
 class Collected:
@@ -78,6 +130,8 @@ class Collected:
     def __init__(self) -> None:
         self.photos: list[Array] = []
         self.inputs: list[Array] = []
+        self.notes: Mapping[str, str] = {}
+        self.more = False
         self._parts: list[Maps] = []
         self._filled = 0
         self._total: int | None = None
@@ -97,6 +151,11 @@ class Collected:
                 f"of {total} images need {total * bytes_each / 2**30:.0f} GiB: name fewer layers, "
                 "or read them batch by batch with stream()."
             )
+
+    def look(self, batch: Batch) -> None:
+        """Take note of the images whose maps come next."""
+        self.photos.extend(batch.pixels)
+        self.inputs, self.notes, self.more = batch.inputs, batch.notes, batch.more
 
     def add(self, maps: Maps) -> None:
         """Take one batch: over without a copy if it is the only one, else copied to its place."""

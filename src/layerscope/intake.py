@@ -15,20 +15,33 @@ from layerscope.feed import Batch, from_array, from_inputs, from_source
 from layerscope.images import Preprocessing, Source, read
 from layerscope.images.labels import ClassNames
 from layerscope.images.resize import resize
-from layerscope.model.fingerprint import FEWEST
-from layerscope.model.preparation import Preparation, checked, found_out, own
+from layerscope.images.source import are_files
+from layerscope.model.fingerprint import FEWEST, MOST
+from layerscope.model.preparation import (
+    Preparation,
+    as_given,
+    checked,
+    found_out,
+    one_per_input,
+    own,
+)
 from layerscope.model.trace import input_specs, specs_of_arguments
 from layerscope.model.traced import TracedModel
 from layerscope.vocabulary import Floats
 
 Images = Any
-"""A path, a list of paths, an array (N, H, W, C), a ``tf.data.Dataset``, or a list of arrays with
-one per model input."""
+"""A path, a list of paths, a Pillow image or a list of them, an array (N, H, W, C), a
+``tf.data.Dataset``, or a list of arrays with one per model input."""
 
 MOST_IMAGES = 32
 _MOST_SAMPLED = 128
 _FREE_SIDE = 224
 """Side of images where a model takes any."""
+_HOW = {
+    "stretch": "their aspect ratio changes",
+    "crop": "the centre is shown",
+    "letterbox": "zeros fill the rest",
+}
 
 
 class Intake:
@@ -81,31 +94,45 @@ class Intake:
         shape = self.traced.tensor(names[0]).shape
         return shape[1] if len(names) == 1 and shape.rank == 2 else None
 
-    def preparation(self, images: Images) -> Preparation:
-        """What is done to image files before the model sees them, and what speaks for it.
+    def preparation(self, images: Images, seen: Sequence[np.ndarray] = ()) -> Preparation:
+        """What is done to images before the model sees them, and what speaks for it.
 
-        A preprocessing that was named is held against the BatchNorm statistics of the model;
-        otherwise it is found out, once: from arithmetic at the model's input, then from its
-        BatchNorm statistics, then from its accuracy on labelled images.
+        Arrays and streams are used as given unless a preprocessing was named. For files it is
+        found out, once: from arithmetic at the model's input, then from its BatchNorm statistics,
+        then from its accuracy on labelled images. A choice of the user is held against the
+        BatchNorm statistics.
 
         Args:
-            images: paths, at best 16 to 64 images of the kind the model was trained on.
+            images: at best 16 to 64 images of the kind the model was trained on.
+            seen: of a stream, which can be read only once, some images (H, W, C) as they came.
 
         Raises:
             InputError: there is no evidence; the message says why and names the choices.
         """
-        return self._preparation(self.source(self.plain(images)))
+        images = self.plain(images)
+        if are_files(images):
+            return self._preparation(self.source(images))
+        if self.takes_apart(images):
+            return one_per_input()
+        known = hasattr(images, "shape") or isinstance(images, tuple)
+        return as_given(self.traced, self.named, self._few(images) if known else self._fit(seen))
 
-    def feed(self, images: Images, batch_size: int) -> Iterator[Batch]:
-        """Batches ready for the model, from whatever holds the images."""
+    def feed(self, images: Images, batch_size: int, most: int | None = None) -> Iterator[Batch]:
+        """Batches ready for the model, from whatever holds the images.
+
+        Args:
+            images: see `Images`.
+            batch_size: images in one batch.
+            most: if set, so many at most: evenly spread, or of a stream the first.
+        """
         images = self.plain(images)
         if self.takes_apart(images):
-            return from_inputs(images if isinstance(images, list) else [images], batch_size)
+            return from_inputs(images if isinstance(images, list) else [images], batch_size, most)
         if hasattr(images, "shape") and len(images.shape) == 4:
             self.fitting([images])  # says what the model takes
-            return from_array(images, batch_size, self.named)
+            return from_array(images, batch_size, self.named, most)
         source, steps = self.open(images, batch_size)
-        return from_source(source, steps)
+        return from_source(source, steps, most)
 
     def open(
         self, images: Images, batch_size: int = MOST_IMAGES
@@ -113,14 +140,24 @@ class Intake:
         """Images of a model with one image input, and what is done to them first."""
         images = self.plain(images)
         source = self.source(images, batch_size)
-        given = source.ids is None or hasattr(images, "shape") or isinstance(images, tuple)
-        if self.named is not None or given:
+        if self.named is not None or not are_files(images):
             return source, self.named
         return source, self._preparation(source).steps
 
+    def resized(self, images: Images) -> str:
+        """How images come to the size of the model, in a sentence; empty where they do not."""
+        images = self.plain(images)
+        if not are_files(images) or str(images).lower().endswith(".npz"):
+            return ""
+        height, width = self.image_spec().shape[1:3]
+        if height is None or width is None:
+            return ""
+        return f"Files were resized to {height} × {width} ({self.how}: {_HOW[self.how]})."
+
     def check_batch_size(self, batch_size: int | None) -> None:
         """Refuse what is no number of images."""
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        number = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+        if batch_size is not None and (not number or batch_size < 1):
             raise InputError(f"A batch holds at least one image; got batch_size={batch_size!r}.")
 
     def takes_apart(self, images: Images) -> bool:
@@ -173,12 +210,25 @@ class Intake:
     def _sample(self, source: Source) -> tuple[Floats, NDArray[np.int64] | None]:
         """Some images in one size before preprocessing, and their labels."""
         batches = list(source.spread(_MOST_SAMPLED))
-        height, width = (side or _FREE_SIDE for side in self.image_spec().shape[1:3])
-        pixels = np.stack(
-            [resize(image, (height, width), self.how) for b in batches for image in b.pixels]
-        )
+        pixels = self._fit([image for batch in batches for image in batch.pixels])
         labels = [batch.labels for batch in batches if batch.labels is not None]
         return pixels, np.concatenate(labels) if len(labels) == len(batches) else None
+
+    def _few(self, images: Images) -> Floats:
+        """Some images of an array, or of an array with labels, as they came."""
+        shape = getattr(images, "shape", ())
+        if len(shape) == 4:
+            return self._fit([x for b in from_array(images, MOST, None, MOST) for x in b.pixels])
+        source = self.source(images)
+        return self._fit([image for batch in source.spread(MOST) for image in batch.pixels])
+
+    def _fit(self, images: Sequence[np.ndarray]) -> Floats:
+        """Images in one size that the model takes, (N, H, W, C); none where they do not fit."""
+        height, width, channels = self.image_spec().shape[1:]
+        if not images or images[0].shape[-1] != (channels or images[0].shape[-1]):
+            return np.empty((0, 1, 1, 3), np.float32)
+        size = (height or _FREE_SIDE, width or _FREE_SIDE)
+        return np.stack([resize(np.asarray(image), size, self.how) for image in images])
 
     def image_spec(self) -> tf.TensorSpec:
         """The one image input of the model.
@@ -201,6 +251,9 @@ class Intake:
             return list(images)
         if isinstance(images, dict) and isinstance(getattr(self.model, "input", None), dict):
             return [images[name] for name in self.model.input]
+        alone = images[0] if isinstance(images, list) and len(images) == 1 else None
+        if len(getattr(alone, "shape", ())) == 4:
+            return alone
         several = isinstance(images, list | tuple) and len(images) > 1
         if several and all(hasattr(x, "shape") and len(x.shape) == 3 for x in images):
             if len({tuple(x.shape) for x in images}) > 1:
@@ -222,9 +275,7 @@ class Intake:
         """Number of images where it can be known without reading them."""
         if self.takes_apart(images):
             return len(images[0]) if isinstance(images, list) else len(images)
-        if hasattr(images, "shape"):
-            return len(images) if len(images.shape) == 4 else None
-        files = images if isinstance(images, list) else [images]
-        if files and all(isinstance(x, str | os.PathLike) for x in files):
-            return self.source(images).length
-        return None
+        if len(getattr(images, "shape", ())) == 4:
+            return len(images)
+        known = are_files(images) or hasattr(images, "shape") or isinstance(images, tuple)
+        return self.source(images).length if known else None

@@ -1,6 +1,5 @@
 """`Scope`: what a Python user holds. It joins a model, its images and the pictures."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +14,13 @@ import pandas as pd
 
 from layerscope.audit.result import ModelFacts
 from layerscope.auditing import Audited, Split, asked_panels, judged
-from layerscope.document.colour import ScaleKind, photo
+from layerscope.document.colour import photo
 from layerscope.errors import InputError
 from layerscope.feed import Batch, Collected
 from layerscope.images import Preprocessing, Source, class_names, preprocessing
 from layerscope.images.resize import HOWS
-from layerscope.intake import MOST_IMAGES, Images, Intake
+from layerscope.intake import MOST_IMAGES as MOST_IN_BATCH
+from layerscope.intake import Images, Intake
 from layerscope.model.effective import effective_receptive_field
 from layerscope.model.load import check_model, load
 from layerscope.model.preparation import Preparation
@@ -34,7 +34,16 @@ from layerscope.run.outputs import of_profile, outputs
 from layerscope.run.plan import FINE, SAMPLE, Plan, stratified
 from layerscope.run.profiling import profile
 from layerscope.run.subject import forward, subject_of, versions
-from layerscope.show import MOST_SHOWN, Shown, show, strongest
+from layerscope.show import (
+    MOST_IMAGES,
+    MOST_SHOWN,
+    Shown,
+    as_warning,
+    check_shown,
+    notes_on,
+    show,
+    strongest,
+)
 from layerscope.store.directory import RunDirectory, open_run
 from layerscope.vocabulary import Layer, Maps
 
@@ -172,56 +181,49 @@ class Scope:
         layers: str | Sequence[str] | None = None,
         *,
         maps: int | Literal["all"] | None = None,
-        scale: ScaleKind = "map",
+        scale: Literal["map", "layer"] = "map",
+        alpha: float | None = None,
         batch_size: int | None = None,
+        warn: Callable[[str], None] = as_warning,
     ) -> Shown:
         """Pictures of the maps of one or a few images.
 
         Args:
-            images: see `maps`; several are shown side by side.
+            images: see `maps`; several are shown side by side, 16 at most: an even spread over a
+                set, or the first of a stream.
             layers: see `maps`.
             maps: how many maps of a layer: a number, ``all``, or by default as few as carry
                 80 % of the layer, 16 at most.
             scale: one colour scale per ``map`` or one for the ``layer``.
+            alpha: if set, lay maps over the photos as well, with this share of their colour, such
+                as 0.4: of each layer the one that carries most, or as many as ``maps`` says.
             batch_size: see `maps`.
+            warn: hears why a preprocessing is doubtful; by default a Python warning.
 
         Returns:
             `layerscope.show.Shown`: shows itself in a notebook, ``.save(path)`` writes it.
         """
-        most = None if maps == "all" else MOST_SHOWN if maps is None else maps
-        if most is not None and (not isinstance(most, int) or most < 1):
-            raise InputError(f"maps is a number from 1, or 'all'; got {maps!r}.")
-        if scale not in ("map", "layer"):
-            raise InputError(f"scale is 'map' or 'layer'; got {scale!r}.")
+        check_shown(maps, scale, alpha)
         collected = Collected()
-        for part in self._batches(images, layers, batch_size, collected):
+        for part in self._batches(images, layers, batch_size, collected, MOST_IMAGES):
             collected.add(part)
         found = collected.result()
         if not collected.photos:
             raise InputError("A picture needs images (N, H, W, C) among the inputs, and none is.")
-        named = (
-            found.predictions if isinstance(found.predictions, dict) else {"": found.predictions}
-        )
-        first = next(iter(named.values()))
+        outputs = found.predictions
+        first = next(iter(outputs.values())) if isinstance(outputs, dict) else outputs
         labels = [name[0] if isinstance(name, tuple) else name for name in self.classes or ()]
         best = [strongest(row, labels or None) for row in first]
-        return show(
-            self.model.name,
-            found,
-            [photo(pixels) for pixels in collected.photos],
-            best,
-            most,
-            maps is not None,
-            scale,
-            self._known_preparation(images),
-        )
-
-    def _known_preparation(self, images: Images) -> Preparation | None:
-        """How images were prepared, if they are files."""
-        images = self._intake.plain(images)
-        files = images if isinstance(images, list) else [images]
-        paths = all(isinstance(file, str | os.PathLike) for file in files)
-        return self.preparation(images) if paths else None
+        photos = [photo(pixels) for pixels in collected.photos]
+        most = None if maps == "all" else maps or MOST_SHOWN
+        shown = show(self.model.name, found, photos, best, most, maps is not None, scale, alpha)
+        prepared = self._intake.preparation(images, collected.photos)
+        if prepared.suspect:
+            warn(prepared.suspect)
+        total = self._intake.count(self._intake.plain(images))
+        notes = notes_on(len(photos), total, collected.more, collected.notes)
+        resized = self._intake.resized(images)
+        return replace(shown, prepared=prepared, notes=notes, resized=resized)
 
     def profile(
         self,
@@ -298,7 +300,7 @@ class Scope:
         self._intake.check_batch_size(batch_size)
         self._intake.check_classes()
         source, steps = self._intake.open(images)
-        prepared = self._known_preparation(images)
+        prepared = self.preparation(images)
         taps = self.traced.resolve(layers) if "clarity" in asked else []
         plan = self._plan(source, taps, steps, SAMPLE, ("noise", "twin"))
         subject = subject_of(self.traced, taps, steps, self.outputs)
@@ -398,8 +400,9 @@ class Scope:
         layers: str | Sequence[str] | None,
         batch_size: int | None,
         collected: Collected | None = None,
+        most: int | None = None,
     ) -> Iterator[Maps]:
-        """The maps of one batch after the other, as views."""
+        """The maps of one batch after the other, as views; of so many images at most."""
         self._intake.check_batch_size(batch_size)
         images = self._intake.plain(images)
         self._intake.takes_apart(images)  # may be what tells the model's inputs
@@ -407,8 +410,11 @@ class Scope:
         taps = self.traced.resolve(layers)
         size = batch_size or self._batch_size(taps)
         if collected is not None:
-            collected.expect(self._intake.count(images), sum(self._bytes(tap) for tap in taps))
-        return self._each(self._intake.feed(images, size), layers, collected)
+            count = self._intake.count(images)
+            total = count if count is None or most is None else min(count, most)
+            collected.expect(total, sum(self._bytes(tap) for tap in taps))
+        size = size if most is None else min(size, most)
+        return self._each(self._intake.feed(images, size, most), layers, collected)
 
     def _each(
         self,
@@ -418,8 +424,7 @@ class Scope:
     ) -> Iterator[Maps]:
         for batch in batches:
             if collected is not None:
-                collected.photos.extend(batch.pixels)
-                collected.inputs = batch.inputs
+                collected.look(batch)
             yield self._run(batch, layers)
 
     def _run(self, batch: Batch, layers: str | Sequence[str] | None) -> Maps:
@@ -450,7 +455,7 @@ class Scope:
 
     def _batch_size(self, taps: Sequence[Tap]) -> int:
         each = sum(self._bytes(tap) for tap in taps)
-        return max(1, min(MOST_IMAGES, _BATCH_BYTES // max(1, each)))
+        return max(1, min(MOST_IN_BATCH, _BATCH_BYTES // max(1, each)))
 
 
 def _imagenet() -> Sequence[str]:

@@ -24,7 +24,7 @@ from layerscope.render.labels import plain
 from layerscope.render.notebook import DocumentDisplay, PartDisplay
 from layerscope.render.png import Drawable, write_png
 from layerscope.render.sheet import fitted
-from layerscope.selection import Selection, select
+from layerscope.selection import select
 from layerscope.vocabulary import Floats, Maps, Skipped
 
 MOST_SHOWN = 16
@@ -204,18 +204,16 @@ def show(
     laid: tuple[tuple[Picture, ...], ...] = ()
     if alpha is not None:
         count = MOST_SHOWN if exactly else 1
-        laid = tuple(_overlays(part, chosen[part.layer.path], alpha, count) for part in grids)
+        laid = tuple(_overlays(part, alpha, count) for part in grids)
     return Shown(model, tuple(sheets), grids, hidden, maps.skipped, overlays=laid)
 
 
-def _overlays(
-    part: MapGrid, selection: Selection, alpha: float, most: int
-) -> tuple[Picture, ...]:
+def _overlays(part: MapGrid, alpha: float, most: int) -> tuple[Picture, ...]:
     """The first maps of a layer over each photo."""
     pictures = []
     for photo, name, maps in zip(part.photos, part.names, part.maps, strict=True):
         below = fitted(photo, OVERLAY_SIDE, OVERLAY_SIDE)
-        for place, channel in enumerate(selection.channels[:most]):
+        for place, channel in enumerate(part.selection.channels[:most]):
             made = overlay(below, maps[..., place], alpha, part.layer.pre_activation)
             words = f"Map {channel} over {name}: {made.caption}"
             alt = f"Map {channel} of {part.layer.path} laid over {name}"
@@ -242,9 +240,7 @@ def check_shown(maps: object, scale: object, alpha: object) -> None:
         )
 
 
-def notes_on(
-    shown: int, total: int | None, more: bool, done: Mapping[str, str]
-) -> tuple[str, ...]:
+def notes_on(shown: int, total: int | None, more: bool, done: Mapping[str, str]) -> tuple[str, ...]:
     """Sentences on images that were left out and on what was done to files.
 
     Args:
@@ -370,5 +366,7 @@ def _written_before(folder: Path) -> set[str]:
     comment = re.search(rf"{_WRITTEN} ([^<>]*) -->\s*\Z", end)
     names = comment[1].split(" ") if comment else []
     return {
-        name for name in names if re.fullmatch(r"index\.html|(overview|layer|overlay)[\w.-]*\.png", name)
+        name
+        for name in names
+        if re.fullmatch(r"index\.html|(overview|layer|overlay)[\w.-]*\.png", name)
     }

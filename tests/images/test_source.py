@@ -423,3 +423,73 @@ def test_a_part_keeps_ids_and_labels_in_the_order_asked_for(tmp_path, kind):
 def test_a_stream_has_no_part():
     with pytest.raises(InputError, match="stream of images is read in its own order"):
         read(iter([np.zeros((2, 4, 5, 3))]), size=(4, 5)).part([0])
+
+
+def opened(file):
+    image = Image.open(file)
+    image.load()
+    return image
+
+
+def test_pillow_images_come_in_as_their_files_do(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pixels = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "b.png")
+    Image.fromarray(pixels).convert("P").save(tmp_path / "c.png")
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    for channels in (1, 3):
+        _, _, expected = collected(read(files, size=(8, 9), channels=channels))
+        source = read([opened(file) for file in files], size=(8, 9), channels=channels)
+        ids, labels, found = collected(source)
+        assert ids == [file.as_posix() for file in files]
+        assert labels is None
+        np.testing.assert_array_equal(found[0].pixels, expected[0].pixels)
+    few = read([opened(file) for file in files], size=(8, 9)).part([2, 0]).part([1])
+    assert few.ids == (files[0].as_posix(),)
+    np.testing.assert_array_equal(next(iter(few)).pixels[0], expected[0].pixels[0])
+    _, _, (own,) = collected(read(Image.fromarray(pixels)))
+    np.testing.assert_array_equal(own.pixels[0], pixels)
+    assert own.ids == ("0",)
+
+
+def test_a_pillow_image_that_cannot_be_used_is_listed_and_the_rest_goes_on(tmp_path):
+    file = write(tmp_path / "cut.png")
+    file.write_bytes(file.read_bytes()[:-900])
+    deep = Image.fromarray(np.zeros((5, 5), np.int32))
+    with Image.open(file) as cut:
+        source = read([cut, deep, Image.fromarray(np.zeros((5, 5), np.uint8))])
+        ids, _, _ = collected(source)
+    assert ids == ["2"]
+    assert [item.file for item in source.skipped] == [file.as_posix(), "1"]
+    assert "mode I have no known range" in source.skipped[1].reason
+
+
+def test_pillow_images_have_a_digest_of_what_they_hold():
+    pixels = RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    one, same, other = (Image.fromarray(p) for p in (pixels, pixels, 255 - pixels))
+    assert read(one).digest() == read(same).digest() != read(other).digest()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("", "'' cannot be found .the path is empty"),
+        (["a.png", ""], "A path of an image is empty"),
+        (["SET", "a.png"], r"one image file each, and '.*set' is a whole set"),
+        (["a.png", "b.npz"], r"one image file each, and 'b.npz' is a whole set"),
+        ("x.npy", r"x\.npy' is an \.npy\. Write it with np\.savez"),
+    ],
+)
+def test_paths_that_name_no_image_are_refused_with_what_to_do(
+    given, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "set" / "good.png")
+    write(tmp_path / "here.png")
+    np.save("x.npy", np.zeros((2, 5, 5, 3)))
+    if isinstance(given, list):
+        given = [str(tmp_path / "set") if name == "SET" else name for name in given]
+    with pytest.raises(InputError, match=message):
+        read(given)

@@ -99,6 +99,47 @@ def test_a_damaged_image_among_others_is_said_and_the_rest_is_shown(folder, tmp_
     assert (tmp_path / "out" / "overview.png").exists()
 
 
+def test_what_was_left_out_and_done_to_files_is_said_on_stderr(folder, tmp_path):
+    random = np.random.default_rng(1)
+    frames = [Image.fromarray(random.integers(0, 255, (9, 9, 3), np.uint8)) for _ in range(2)]
+    for at in range(18):
+        frames[0].save(tmp_path / f"{at}.gif", save_all=True, append_images=frames[1:])
+    options = ["--layers", "block1_conv", "--maps", "1"]
+    done = run("show", folder / "model.keras", tmp_path, *options, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    cut, gif = done.stderr.splitlines()
+    assert cut == "layerscope: 16 of 18 images are shown, evenly spread over the set."
+    assert gif.startswith("layerscope: First frame of an animation: 0.gif, 1.gif")
+    done = run("show", folder / "model.keras", tmp_path, *options, "-o", tmp_path / "o", "--quiet")
+    assert done.stderr == ""
+
+
+def test_maps_lie_over_the_photo_with_alpha(folder, tmp_path):
+    arguments = ["show", folder / "model.keras", folder / "photo.jpg", "-o", tmp_path / "out"]
+    done = run(*arguments, "--alpha", "0.4")
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "out" / "overlay-2-block2_conv-1.png").exists()
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "over photo.jpg: 40 % map over the photo" in page
+    done = run(*arguments, "--alpha", "4")
+    assert done.exit_code == 2
+    assert "alpha is a number from 0" in done.stderr
+
+
+def test_a_folder_with_a_page_of_others_is_refused(folder, tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    done = run("show", folder / "model.keras", folder / "photo.jpg", "-o", tmp_path)
+    assert done.exit_code == 2
+    assert "was not written by layerscope show" in done.stderr
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def test_the_place_that_is_printed_is_where_the_pictures_are(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = run("show", folder / "model.keras", folder / "photo.jpg", "-o", "~/out")
+    assert done.stdout == f"{tmp_path / 'out'}\n"
+
+
 def test_layers_is_a_table_or_json(folder):
     done = run("layers", folder / "model.keras")
     assert done.exit_code == 0, done.stderr
@@ -136,6 +177,8 @@ BAD = {
     "text as image": (["show", "model.keras", "text.jpg"], "text.jpg"),
     "zero bytes": (["show", "model.keras", "empty.jpg"], "empty.jpg"),
     "truncated": (["show", "model.keras", "cut.jpg"], "cut.jpg"),
+    "folder and file": (["show", "model.keras", "saved", "photo.jpg"], "'saved' is a whole set"),
+    "no image": (["show", "model.keras", ""], "the path is empty"),
     "classes": (["show", "model.keras", "photo.jpg", "--classes", "no.txt"], "no.txt"),
 }
 

@@ -114,7 +114,8 @@ def test_few_images_cast_no_doubt_on_an_explicit_choice(model, folder):
 
 def test_pictures_say_how_the_images_were_prepared(model, folder):
     files = sorted(folder.rglob("*.png"))[::2]
-    shown = layerscope.Scope(model, "torch").show(files, layers="conv")
+    with pytest.warns(UserWarning, match=r"speak for 0\.\.1"):
+        shown = layerscope.Scope(model, "torch").show(files, layers="conv")
     assert "speak for 0..1" in shown.prepared.suspect
     notes = [p for s in shown.document.sections for p in s.parts if isinstance(p, Note)]
     assert [note.severity for note in notes[:2]] == ["warn", "info"]

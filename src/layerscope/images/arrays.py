@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from layerscope.errors import InputError
 
@@ -44,6 +45,28 @@ def as_images(array: Array) -> Array:
     if array.ndim == 3:
         return array[None] if array.shape[-1] in (1, 3, 4) else array[..., None]
     return array
+
+
+def is_picture(value: Any) -> bool:
+    """Whether something is a Pillow image, or behaves like one."""
+    return callable(getattr(value, "convert", None)) and hasattr(value, "mode")
+
+
+def of_picture(picture: Any, channels: int) -> NDArray[np.uint8]:
+    """Pixels of a Pillow image as its file would give them, upright, (H, W, 3) or (H, W, 1).
+
+    Raises:
+        ValueError: its values have no known range; the text is the reason alone.
+        OSError: its file is damaged.
+    """
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        raise ValueError(f"its values of mode {picture.mode} have no known range; use mode RGB")
+    if isinstance(picture, Image.Image):
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "P":  # straight to RGB, Pillow warns about some palettes
+        picture = picture.convert("RGBA")
+    pixels = np.asarray(picture.convert("RGB" if channels == 3 else "L"), np.uint8)
+    return pixels if channels == 3 else pixels[..., None]
 
 
 def stream(batches: Iterable[Any]) -> Iterator[tuple[Array, Any]]:

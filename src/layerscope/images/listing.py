@@ -17,6 +17,9 @@ IMAGE_SUFFIXES = (
     *(".heic", ".heif", ".avif", ".svg", ".dng", ".cr2", ".nef", ".arw"),
 )
 
+WHOLE_SETS = (".csv", ".npz", ".npy")
+"""Suffixes of files that hold or list many images."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -134,7 +137,7 @@ def list_table(table: Path) -> Listing:
         ) from error
     if not rows:
         raise InputError(f"A table of images has a line per image; {str(table)!r} has none.")
-    return Listing(_unique(rows), tuple(skipped))
+    return Listing(unique(rows), tuple(skipped))
 
 
 def _check_header(table: Path, header: Sequence[str] | None) -> None:
@@ -145,13 +148,25 @@ def _check_header(table: Path, header: Sequence[str] | None) -> None:
         )
 
 
-def list_paths(paths: Sequence[str | Path]) -> Listing:
-    """List files given one by one; each keeps the text it was given by as id."""
-    return Listing(_unique([(Path(path).as_posix(), Path(path), None) for path in paths]))
+def list_paths(paths: Sequence[str | os.PathLike[str]]) -> Listing:
+    """List files given one by one; each keeps the text it was given by as id.
+
+    Raises:
+        InputError: one of them is empty, a folder, a table or an archive.
+    """
+    for path in paths:
+        if not os.fspath(path):
+            raise InputError("A path of an image is empty. Give the path of a file or a folder.")
+        if Path(path).is_dir() or Path(path).suffix.lower() in WHOLE_SETS:
+            raise InputError(
+                f"Several paths name one image file each, and {str(path)!r} is a whole set. Pass "
+                "it alone, or name its files."
+            )
+    return Listing(unique([(Path(path).as_posix(), Path(path), None) for path in paths]))
 
 
-def _unique(rows: Iterable[tuple[str, Path, str | None]]) -> tuple[Listed, ...]:
-    """Give the second row of a name the id ``name@2``, as layers of one name have it."""
+def unique(rows: Iterable[tuple[str, Path, str | None]]) -> tuple[Listed, ...]:
+    """Files of (name, path, group); the second of a name has the id ``name@2``, as layers have."""
     taken: set[str] = set()
     files = []
     for text, path, group in rows:

@@ -20,7 +20,7 @@ from layerscope.images.decode import Decoded
 from layerscope.images.labels import Labels, label_groups, label_values
 from layerscope.images.listing import Listed
 from layerscope.images.loading import Outcome, load_batches, load_each
-from layerscope.images.resize import HOWS
+from layerscope.images.resize import HOWS, resize
 from layerscope.vocabulary import ImageBatch, Skipped
 
 Array = NDArray[Any]
@@ -164,8 +164,9 @@ def read(
     Args:
         images: a path to an image, to a folder (one sub-folder per class, or flat), to a CSV with
             the columns path,label, or to an ``.npz`` with ``x`` and perhaps ``y``; a list of paths
-            to images; an array (N, H, W, C), (N, H, W) or (H, W, C); a pair (array, labels); or
-            any iterable of batches ``x`` or ``(x, y)``, such as a ``tf.data.Dataset``.
+            to images; a Pillow image or a list of them; an array (N, H, W, C), (N, H, W) or
+            (H, W, C); a pair (array, labels); or any iterable of batches ``x`` or ``(x, y)``, such
+            as a ``tf.data.Dataset``.
         size: height and width to give to files; ``None`` keeps each file's own. Arrays keep
             theirs and must have this one.
         channels: of the model's input; files give 3 (RGB) or 1 (grey), arrays what they have.
@@ -185,12 +186,13 @@ def read(
             f"batch_size={batch_size} and {how!r}."
         )
     wanted = _Wanted(size, channels, batch_size, how, outputs, classes)
-    if isinstance(images, str | os.PathLike):
-        return _read_path(Path(images), wanted)
-    if isinstance(images, list | tuple) and all(
-        isinstance(path, str | os.PathLike) for path in images
-    ):
-        return _read_files(listing.list_paths(images), wanted)
+    if are_files(images):
+        given = list(images) if isinstance(images, list | tuple) else [images]
+        if given and arrays.is_picture(given[0]):
+            return _read_pictures(given, wanted)
+        if isinstance(images, list | tuple):
+            return _read_files(listing.list_paths(images), wanted)
+        return _read_path(images, wanted)
     if isinstance(images, np.ndarray) or (hasattr(images, "numpy") and hasattr(images, "shape")):
         return _read_array(arrays.as_array(images), None, wanted)
     if isinstance(images, tuple) and len(images) == 2:
@@ -198,17 +200,31 @@ def read(
     if isinstance(images, Iterable) and not isinstance(images, list | tuple | dict | bytes):
         return _read_stream(images, wanted)
     raise InputError(
-        "Images are a path, a list of paths, an array (N, H, W, C), a pair (array, labels) or a "
+        "Images are a path, an array (N, H, W, C), a Pillow image, a list of paths or of Pillow "
+        "images, a pair (array, labels) or a "
         f"stream of batches; got {type(images).__name__}. Join a list of arrays with numpy.stack."
     )
 
 
-def _read_path(path: Path, wanted: _Wanted) -> Source:
+def are_files(images: Any) -> bool:
+    """Whether images are files or Pillow images, which get the size and the values of the model.
+
+    Everything else holds numbers that are used as given.
+    """
+    each = images if isinstance(images, list | tuple) else [images]
+    paths = all(isinstance(one, str | os.PathLike) for one in each)
+    return paths or all(arrays.is_picture(one) for one in each)
+
+
+def _read_path(given: str | os.PathLike[str], wanted: _Wanted) -> Source:
+    path = Path(given)
     try:
+        if not os.fspath(given):
+            raise ValueError("the path is empty")
         path.stat()
     except (OSError, ValueError) as error:  # a name may be too long, or hold a null character
         raise MissingFileError(
-            f"Images are a file, a folder, a CSV or an .npz; {str(path)!r} cannot be found "
+            f"Images are a file, a folder, a CSV or an .npz; {os.fspath(given)!r} cannot be found "
             f"({getattr(error, 'strerror', None) or error}). Check the path."
         ) from error
     if path.is_dir():
@@ -217,20 +233,29 @@ def _read_path(path: Path, wanted: _Wanted) -> Source:
         return _read_files(listing.list_table(path), wanted, numbers=True)
     if path.suffix.lower() == ".npz":
         return _read_archive(arrays.open_archive(path), wanted)
+    if path.suffix.lower() == ".npy":
+        raise InputError(
+            f"An archive of images is an .npz with x, and {str(path)!r} is an .npy. Write it with "
+            "np.savez(path, x=images), or load it and pass the array in Python."
+        )
     return _read_files(listing.Listing((Listed(listing.printable(path.name), path),)), wanted)
 
 
 def _read_files(files: listing.Listing, wanted: _Wanted, numbers: bool = False) -> Source:
-    if wanted.channels not in (1, 3):
-        raise InputError(
-            f"Image files give 1 or 3 channels; the model takes {wanted.channels}. Give an array."
-        )
+    _check_channels(wanted)
     if not files.files:
         raise InputError("At least one image is needed; the list is empty.")
     found = label_groups(
         [file.group for file in files.files], wanted.outputs, wanted.classes, numbers=numbers
     )
     return _of_files(files, found, wanted)
+
+
+def _check_channels(wanted: _Wanted) -> None:
+    if wanted.channels not in (1, 3):
+        raise InputError(
+            f"Image files give 1 or 3 channels; the model takes {wanted.channels}. Give an array."
+        )
 
 
 def _of_files(files: listing.Listing, found: Labels, wanted: _Wanted) -> Source:
@@ -327,6 +352,40 @@ def _kept(file: Listed, outcome: Outcome, source: Source) -> bool:
     if outcome:
         source.notes[file.id] = outcome
     return True
+
+
+def _read_pictures(pictures: Sequence[Any], wanted: _Wanted) -> Source:
+    _check_channels(wanted)
+    names = [str(getattr(one, "filename", "")) or str(at) for at, one in enumerate(pictures)]
+    files = listing.unique([(name, Path(name), None) for name in names])
+    return _of_pictures(pictures, tuple(file.id for file in files), wanted)
+
+
+def _of_pictures(pictures: Sequence[Any], ids: tuple[str, ...], wanted: _Wanted) -> Source:
+    def rows(source: Source) -> Iterator[Row]:
+        for picture, name in zip(pictures, ids, strict=True):
+            try:
+                pixels = arrays.of_picture(picture, wanted.channels)
+            except (OSError, ValueError) as error:
+                source.skipped.append(Skipped(name, str(error)))
+                continue
+            size = wanted.size or pixels.shape[:2]
+            yield Row(resize(pixels, size, wanted.how), name, None)
+
+    def part(places: Sequence[int]) -> Source:
+        some = [pictures[place] for place in places]
+        return _of_pictures(some, tuple(ids[place] for place in places), wanted)
+
+    def digest() -> str:
+        found = hashlib.sha256()
+        for row in rows(made):
+            found.update(f"{row.id}\0{row.pixels.shape};".encode() + row.pixels.tobytes())
+        return found.hexdigest()
+
+    made = _source(
+        ids, Labels(None), lambda source: _grouped(rows(source), wanted.batch_size), part
+    )
+    return replace(made, _digest=digest)
 
 
 def _read_array(array: Array, y: Any, wanted: _Wanted) -> Source:

@@ -15,7 +15,6 @@ import layerscope
 from layerscope.errors import EnvironmentFailure, InputError, LayerscopeError
 
 if TYPE_CHECKING:
-    from layerscope.model.preparation import Preparation
     from layerscope.scope import Scope
     from layerscope.show import Shown
 
@@ -49,7 +48,21 @@ Maps = Annotated[
 ]
 Scale = Annotated[Literal["map", "layer"], typer.Option(help="One colour scale per what.")]
 Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="DIR|FILE.png", help="Where pictures go.")
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR|FILE.png",
+        help="Where pictures go. A name that ends in .html gives the page alone.",
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Also lay maps over the photos, with this share of their colour, such as 0.4: of each "
+        "layer the map that carries most, or K with --maps K.",
+    ),
 ]
 Preprocess = Annotated[
     str,
@@ -197,6 +210,7 @@ def show(
     layers: Layers = None,
     maps: Maps = None,
     scale: Scale = "map",
+    alpha: Alpha = None,
     output: Output = Path("layerscope-show"),
     preprocess: Preprocess = "auto",
     resize: Resize = "stretch",
@@ -207,7 +221,10 @@ def show(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write pictures of the maps of some images: an overview and a grid per layer."""
+    """Write pictures of the maps of some images: an overview and a grid per layer.
+
+    Of more than 16 images 16 are shown, evenly spread over the set.
+    """
     count = _count(maps)
     with _progress(quiet) as say:
         scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)
@@ -217,19 +234,17 @@ def show(
             layers or None,
             maps=count,
             scale=scale,
+            alpha=alpha,
             batch_size=batch_size,
+            warn=lambda _: None,  # told below
         )
         say("Drawing ...")
         files = shown.save(output)
-    if shown.prepared and not quiet:
-        _tell(shown.prepared)
-    for item in shown.skipped if not quiet else ():
-        typer.echo(_printable(f"layerscope: skipped {item.file}: {item.reason}"), err=True)
-    for path, reason in shown.not_drawn if not quiet else ():
-        typer.echo(_printable(f"layerscope: not drawn: {path} ({reason})"), err=True)
+    for text in _remarks(shown) if not quiet else ():
+        typer.echo(_printable(f"layerscope: {text}"), err=True)
     if _on_terminal():
         _preview(shown)
-    typer.echo(str(output if len(files) > 1 else files[0]))
+    typer.echo(str(files[0].parent if len(files) > 1 else files[0]))
 
 
 def _on_terminal() -> bool:
@@ -247,12 +262,18 @@ def _preview(shown: "Shown") -> None:
         terminal.show(part, Console())
 
 
-def _tell(prepared: "Preparation") -> None:
-    """Say what was found out about the preprocessing, and what speaks against a choice."""
-    found_out = prepared.chosen_by in ("fingerprint", "accuracy")
-    for text in (prepared.suspect, str(prepared) if found_out else ""):
-        if text:
-            typer.echo(_printable(f"layerscope: {text}"), err=True)
+def _remarks(shown: "Shown") -> Iterator[str]:
+    """What speaks against a preprocessing, what was found out, and what is not or not as it was."""
+    prepared = shown.prepared
+    if prepared and prepared.suspect:
+        yield prepared.suspect
+    if prepared and prepared.chosen_by in ("fingerprint", "accuracy"):
+        yield str(prepared)
+    yield from shown.notes
+    for item in shown.skipped:
+        yield f"skipped {item.file}: {item.reason}"
+    for path, reason in shown.not_drawn:
+        yield f"not drawn: {path} ({reason})"
 
 
 def _count(maps: str | None) -> int | Literal["all"] | None:

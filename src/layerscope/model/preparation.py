@@ -1,7 +1,7 @@
 """Which preprocessing image files get, who chose it, and what speaks for or against it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from layerscope.model.traced import TracedModel
 from layerscope.vocabulary import Floats
 
 CHOICES = "none, 0..1, -1..1, caffe, torch, keras:NAME or mean=127,std=128"
+AS_GIVEN = "The images are arrays and were used as given."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,12 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What is done to image files before the model sees them, and why.
+    """What is done to images before the model sees them, and why.
 
     Attributes:
         steps: what is done.
-        chosen_by: the user; the model, which prepares its images itself; its BatchNorm
-            statistics; or its accuracy on labelled images.
+        chosen_by: the user, who also chooses by giving arrays; the model, which prepares its
+            images itself; its BatchNorm statistics; or its accuracy on labelled images.
         evidence: a sentence on what the choice rests on.
         suspect: empty, or why a choice of the user is doubtful.
         alternatives: every candidate that was measured, the best first.
@@ -78,6 +79,43 @@ def checked(traced: TracedModel, explicit: Preprocessing, images: Floats) -> Pre
     found = fingerprint(traced, _spread(images), (*others, explicit))
     return Preparation(
         steps, "user", evidence, contradicts(found, explicit.name), _by_divergence(found)
+    )
+
+
+def as_given(traced: TracedModel, named: Preprocessing | None, images: Floats) -> Preparation:
+    """What is done to arrays and streams: nothing, unless a preprocessing was named.
+
+    Args:
+        traced: a model with one image input.
+        named: what the user asked for, if anything.
+        images: float32 (N, H, W, C) as they came, as for `checked`.
+    """
+    if named is not None:
+        found = checked(traced, named, images)
+        return replace(found, suspect=found.suspect or _scaled_already(named, images))
+    found = checked(traced, preprocessing("none"), images)
+    suspect = found.suspect and (
+        f"{found.suspect} Arrays are used as given unless --preprocess (in Python preprocess=) "
+        "names what is to be done to them."
+    )
+    return replace(found, evidence=AS_GIVEN, suspect=suspect)
+
+
+def one_per_input() -> Preparation:
+    """What is done to arrays for a model of several inputs: nothing."""
+    evidence = "The images are arrays, one array per input, and were used as given."
+    return Preparation(preprocessing("none"), "user", evidence)
+
+
+def _scaled_already(named: Preprocessing, images: Floats) -> str:
+    if named.name == "none" or not images.size or (images % 1 == 0).all():
+        return ""
+    low, high = float(images.min()), float(images.max())
+    if max(-low, high) > 1:
+        return ""
+    return (
+        f"Preprocessing {named.name} is made for values from 0 to 255, and those given lie "
+        f"between {low:.2g} and {high:.2g}. Give the values as files hold them, or use none."
     )
 
 
