@@ -24,3 +24,29 @@ def regime(layer: Layer, effective: float | None = None) -> Regime | None:
     if field >= image / 2:
         return "late"
     return "early" if min(sides) >= 16 and field < image / 8 else "middle"
+
+
+def seen_by(
+    layer: Layer, row: int, column: int, size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """The part of the image that one pixel of a map sees, for cutting it out.
+
+    Padding is taken to be even on all sides, as it nearly is, so that a map covers the image.
+
+    Args:
+        layer: the layer of the map.
+        row: of the pixel.
+        column: of the pixel.
+        size: height and width of the map.
+
+    Returns:
+        x0, y0, x1, y1 as shares of the image, 0 to 1, origin top left; the whole image where the
+        receptive field is not known.
+    """
+    if layer.receptive_field is None or not layer.stride:
+        return 0.0, 0.0, 1.0, 1.0
+    height, width = size
+    half = layer.receptive_field / 2
+    tall, wide = half / (layer.stride * height), half / (layer.stride * width)
+    x, y = (column + 0.5) / width, (row + 0.5) / height
+    return max(0.0, x - wide), max(0.0, y - tall), min(1.0, x + wide), min(1.0, y + tall)
