@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.statistics.kernel_loops import LANES, LARGEST, together, work
+from layerscope.statistics.kernel_loops import LANES, LARGEST, quarters, together, work
 from layerscope.vocabulary import Floats
 
 Doubles = NDArray[np.float64]
@@ -136,7 +136,8 @@ def _summed(
     work(*arguments, 0, workers)
     for other in others:
         other.result()
-    cells = _cells(totals, pivot, sampled, height, width)
+    cells = np.full((count, 4, channels), np.nan, np.float32)
+    quarters(height, width, sampled, pivots, totals, cells)
     results, doubtful = np.empty((3, count, channels)), np.empty((count, channels), np.bool_)
     together(height, width, sampled, pivots, totals, ends, rows, counts, results, doubtful)
     sums = MapSums(
@@ -148,24 +149,6 @@ def _summed(
         cells,
     )
     return sums, doubtful
-
-
-def _cells(totals: Doubles, pivot: Floats, sampled: Bools, height: int, width: int) -> Floats:
-    """The means of the quarters, from the sums of differences in bands of rows."""
-    bands = totals.shape[1]
-    above, left = (height // 2, bands // 2), width // 2
-    cells = np.full((len(pivot), 4, pivot.shape[1]), np.nan, np.float32)
-    for upper, rows, part in (
-        (True, above[0], totals[:, : above[1]]),
-        (False, height - above[0], totals[:, above[1] :]),
-    ):
-        whole, lefts = part[0].sum(0), part[4].sum(0)
-        for place, columns, total in ((0, left, lefts), (1, width - left, whole - lefts)):
-            if rows * columns:
-                mean = (total / (rows * columns) + pivot).astype(np.float32)
-                cells[:, place if upper else 2 + place] = mean
-    cells[~sampled] = np.nan
-    return cells
 
 
 def _workers() -> int:

@@ -249,7 +249,8 @@ def _map_band(  # type: ignore[no-untyped-def]
 
 @_compiled
 def _start(sums, lanes, pivots, mid, totals, counts):  # type: ignore[no-untyped-def]
-    sums[:] = 0
+    # The last flush has left zeros in all that is added up.
+    sums[ROW : ROW + lanes] = 0
     sums[HIGH : HIGH + lanes] = -np.inf
     sums[BEST : BEST + lanes] = -np.inf
     sums[LOW : LOW + lanes] = np.inf
@@ -267,7 +268,7 @@ def work(  # type: ignore[no-untyped-def]
     bands, images, channels = rows.shape
     height = position.shape[0]
     most = -(-channels // (blocks * 16)) * 16 if blocks > 1 else channels
-    sums = np.empty(ROWS, np.float32)
+    sums = np.zeros(ROWS, np.float32)
     for task in range(first, bands * blocks, step):
         band, c0 = task // blocks, task % blocks * most
         lanes = min(most, channels - c0)
@@ -285,6 +286,30 @@ def work(  # type: ignore[no-untyped-def]
             _copy(sums, HIGH, lanes, ends[0, band, image], c0)
             _copy(sums, LOW, lanes, ends[1, band, image], c0)
             _copy(sums, ROW, lanes, rows[band, image], c0)
+
+
+@_compiled
+def quarters(height, width, sampled, pivots, totals, cells):  # type: ignore[no-untyped-def]
+    """The means of the quarters of the maps of sampled images, before the bands are joined."""
+    bands, images, channels = totals.shape[1:]
+    middle, left = bands // 2, width // 2
+    right, above = width - left, height // 2
+    for image in range(images):
+        if not sampled[image]:
+            continue
+        for lower in range(2):
+            rows = height - above if lower else above
+            span = (middle, bands) if lower else (0, middle)
+            for c in range(channels):
+                whole, half = 0.0, 0.0
+                for band in range(span[0], span[1]):
+                    whole += totals[0, band, image, c]
+                    half += totals[4, band, image, c]
+                pivot = pivots[image * channels + c]
+                if rows * left > 0:
+                    cells[image, 2 * lower, c] = half / (rows * left) + pivot
+                if rows > 0:
+                    cells[image, 2 * lower + 1, c] = (whole - half) / (rows * right) + pivot
 
 
 @_compiled
