@@ -152,6 +152,18 @@ def test_arrays_that_fit_the_model_are_not_suspect(model, form):
     assert not Scope(model).show(arrays_of(ready)[form], "first", maps=2).prepared.suspect
 
 
+@pytest.mark.parametrize("scaled", [(0, 255), (127.5, 127.5)])
+def test_arrays_that_were_scaled_otherwise_than_in_training_are_suspect(model, scaled):
+    mean, std = scaled
+    fits = (photos(24).astype(np.float32) - mean) / std
+    if mean:
+        keras.utils.set_random_seed(4)
+        model = keras.models.clone_model(model)
+        model(preprocessing("0..1").apply(photos(64).astype(np.float32)), training=True)
+    with pytest.warns(UserWarning, match=r"speak for .*values from 0 to 255"):
+        Scope(model).show(fits, "first", maps=2)
+
+
 def test_a_named_preprocessing_on_values_that_are_scaled_already_is_suspect(model):
     with pytest.warns(UserWarning, match=r"made for values from 0 to 255.* between 0 and 1"):
         Scope(model, "-1..1").show(photos(2) / np.float32(255), "first", maps=2)

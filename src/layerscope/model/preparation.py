@@ -93,12 +93,24 @@ def as_given(traced: TracedModel, named: Preprocessing | None, images: Floats) -
     if named is not None:
         found = checked(traced, named, images)
         return replace(found, suspect=found.suspect or _scaled_already(named, images))
-    found = checked(traced, preprocessing("none"), images)
+    name, raw = _as_files(images)
+    found = checked(traced, preprocessing(name), raw)
     suspect = found.suspect and (
         f"{found.suspect} Arrays are used as given unless --preprocess (in Python preprocess=) "
-        "names what is to be done to them."
+        "names what is to be done to values from 0 to 255."
     )
-    return replace(found, evidence=AS_GIVEN, suspect=suspect)
+    return Preparation(preprocessing("none"), "user", AS_GIVEN, suspect)
+
+
+def _as_files(images: Floats) -> tuple[str, Floats]:
+    """The scale that arrays seem to have been brought to, and their values before."""
+    if not _scaled(images):
+        return "none", images
+    return ("0..1", images * 255) if images.min() >= 0 else ("-1..1", (images + 1) * 127.5)
+
+
+def _scaled(images: Floats) -> bool:
+    return bool(images.size and np.abs(images).max() <= 1 and (images % 1 != 0).any())
 
 
 def one_per_input() -> Preparation:
@@ -108,14 +120,12 @@ def one_per_input() -> Preparation:
 
 
 def _scaled_already(named: Preprocessing, images: Floats) -> str:
-    if named.name == "none" or not images.size or (images % 1 == 0).all():
-        return ""
-    low, high = float(images.min()), float(images.max())
-    if max(-low, high) > 1:
+    if named.name == "none" or not _scaled(images):
         return ""
     return (
         f"Preprocessing {named.name} is made for values from 0 to 255, and those given lie "
-        f"between {low:.2g} and {high:.2g}. Give the values as files hold them, or use none."
+        f"between {images.min():.2g} and {images.max():.2g}. Give the values as files hold them, "
+        "or use none."
     )
 
 
