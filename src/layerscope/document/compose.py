@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 
 import numpy as np
-from numpy.typing import NDArray
 
 from layerscope.document.colour import (
     NON_FINITE_RGB,
@@ -30,7 +30,7 @@ from layerscope.document.parts import (
 from layerscope.document.whole import composite, factors
 from layerscope.errors import InputError
 from layerscope.measures.depth import regime
-from layerscope.measures.vitality import flat
+from layerscope.measures.vitality import ROUNDING
 from layerscope.selection import Selection, select
 from layerscope.vocabulary import Floats, Layer
 
@@ -100,7 +100,7 @@ def grid(
         channels=channels,
         selection=selection,
         scales=scales,
-        scale_note=_scale_note(scale, scales, len(maps), bool(one_value(shown).any())),
+        scale_note=_scale_note(scale, scales, len(maps), _any_still(shown)),
         badges=tuple(_badge(channel, selection) for channel in channels),
         stands_for=_stands_for(channels, selection),
         legend=legend(selection),
@@ -133,7 +133,7 @@ def overview(
             "Left: the whole layer, its three strongest directions as red, green and blue. "
             f"Then {note[0].lower()}{note[1:]}"
         )
-    if any(one_value(row.maps).any() for row in rows):
+    if any(CROSSED in row.scale_note for row in rows):
         note += " " + CROSSED
     return Overview(photo, name, tuple(predictions), tuple(rows), note, alt)
 
@@ -268,7 +268,7 @@ def short_facts(layer: Layer) -> str:
     """Return what one should know about a layer, in few words for a row of an overview."""
     field = layer.receptive_field
     field_words = "field unknown" if field is None else f"field {field} px"
-    return f"{layer.kind} {shape_of(layer)} · {field_words}"
+    return f"{layer.kind} {shape_of(layer).replace(' ', '')} · {field_words}"
 
 
 def legend(selection: Selection) -> str:
@@ -335,19 +335,22 @@ def beside(part: MapGrid, row: int, place: int) -> tuple[tuple[str, ...], bool]:
         finite = bool(np.isfinite(part.maps[..., place]).any())
         full = (f"non-finite, {own_range}",) if finite and own_range else ()
         return (*full, "non-finite", "NaN"), True
-    if one_value(values).any():
+    if one_value(values):
         value = number(float(values.flat[0]))
         return (f"all {value} here", f"all {value}"), True
     return ((own_range,) if own_range else ()), False
 
 
-def one_value(maps: Floats) -> NDArray[np.bool_]:
-    """Whether a map (h, w), or each of maps (N, h, w, C), holds one finite value everywhere."""
-    axes = (0, 1) if maps.ndim == 2 else (1, 2)
-    low, high = maps.min(axes), maps.max(axes)
-    with np.errstate(invalid="ignore", over="ignore"):
-        still = flat(np.asarray(low), np.asarray(high))
-    return np.asarray(still & np.isfinite(low) & np.isfinite(high))
+def one_value(values: Floats) -> bool:
+    """Whether a map holds one finite value everywhere."""
+    low, high = float(values.min()), float(values.max())
+    within = high - low <= ROUNDING * max(abs(low), abs(high))
+    return within and isfinite(low) and isfinite(high)
+
+
+def _any_still(maps: Floats) -> bool:
+    """Whether one of the maps (N, H, W, C) is such a map."""
+    return any(one_value(maps[i, :, :, k]) for i in range(len(maps)) for k in range(maps.shape[3]))
 
 
 def percent(share: float) -> str:

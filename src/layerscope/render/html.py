@@ -135,13 +135,17 @@ def _kind_of(part: Part) -> str:
     return type(part).__name__.lower()
 
 
-def tile_image(part: MapGrid, row: int, place: int, small: bool = False) -> Image:
-    """Return one map, stored with one pixel per cell and enlarged by the reader's browser."""
+def tile_image(
+    part: MapGrid, row: int, place: int, wordings: tuple[str, ...], small: bool = False
+) -> Image:
+    """Return one map, stored with one pixel per cell and enlarged by the reader's browser.
+
+    ``wordings`` is what stands `beside` it.
+    """
     values, scale = part.maps[row, :, :, place], part.scales[place]
     target = OVERVIEW_TILE if small else TILE
     height, width = (side - 2 for side in size_of(values.shape, target))
     alt = f"Map {part.channels[place]} of {part.layer.path} for {part.names[row]}"
-    wordings, _ = beside(part, row, place)
     alt = ", ".join((alt, *wordings[:1]))
     if one_value(values):
         colour = colourise(values[:1, :1], scale)[0, 0]

@@ -24,13 +24,20 @@ from layerscope.render.labels import NO_BREAK, REPLACEMENT, plain, shorten
 from layerscope.vocabulary import Floats
 
 Colour = tuple[int, int, int]
-Style = Literal["title", "strong", "normal", "small", "tiny"]
+Style = Literal["title", "strong", "name", "normal", "small", "tiny"]
 
 INK: Colour = (26, 26, 26)
 GREY: Colour = (92, 96, 102)
 RED: Colour = (179, 38, 30)
 LINE: Colour = (214, 214, 214)
-SIZES: dict[Style, int] = {"title": 22, "strong": 15, "normal": 14, "small": 12, "tiny": 11}
+SIZES: dict[Style, int] = {
+    "title": 22,
+    "strong": 15,
+    "name": 13,
+    "normal": 14,
+    "small": 12,
+    "tiny": 11,
+}
 LEADING = 1.4
 
 
@@ -138,7 +145,7 @@ def breadth(text: str, style: Style) -> int:
 @lru_cache
 def _font(style: Style) -> ImageFont.FreeTypeFont:
     """Roboto, which has Latin, Greek and Cyrillic; placed letter by letter, alike everywhere."""
-    weight = "Medium" if style in ("title", "strong") else "Regular"
+    weight = "Medium" if style in ("title", "strong", "name") else "Regular"
     file = BytesIO((files("font_roboto") / "files" / f"Roboto-{weight}.ttf").read_bytes())
     return ImageFont.truetype(file, SIZES[style], layout_engine=ImageFont.Layout.BASIC)
 
