@@ -1,6 +1,6 @@
 """What profiling costs beside the forward pass alone, as ratios measured in one run.
 
-    python benchmarks/bench_profile.py [--nets MobileNetV2 ResNet50 VGG16] [--images 96] [--rounds 3]
+    python benchmarks/bench_profile.py [--nets MobileNetV2 ...] [--images 96] [--rounds 3]
         [--plan 2000] [--closer] [--memory]
 
 The pass: all one-pass sums on every image (sample=None, nulls=()), without the closer look and the
@@ -53,7 +53,7 @@ def plain(traced: TracedModel, source: Source) -> float:
 def one_pass(scope: layerscope.Scope, source: Source) -> float:
     """The pass that adds everything up, for every image."""
     taps = scope.traced.resolve(None)
-    plan = scope._plan(source, taps, None, None, ())
+    plan = scope._plan(source, taps, None, None, (), "")
     subject = subject_of(scope.traced, taps, None, scope.outputs)
     with (
         tempfile.TemporaryDirectory() as folder,

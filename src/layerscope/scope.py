@@ -21,6 +21,7 @@ from layerscope.images import Preprocessing, Source, class_names, preprocessing
 from layerscope.images.resize import HOWS
 from layerscope.intake import MOST_IMAGES as MOST_IN_BATCH
 from layerscope.intake import Images, Intake
+from layerscope.measures.coherence import Encoder, Hog
 from layerscope.model.effective import effective_receptive_field
 from layerscope.model.load import check_model, load
 from layerscope.model.preparation import Preparation
@@ -233,6 +234,7 @@ class Scope:
         batch_size: int | None = None,
         sample: int | None = SAMPLE,
         nulls: Sequence[Literal["noise", "twin"]] = ("noise", "twin"),
+        encoder: Encoder | None = None,
         directory: str | Path | None = None,
         tell: Callable[[Progress], None] = lambda _: None,
         warn: Callable[[str], None] = lambda _: None,
@@ -245,6 +247,8 @@ class Scope:
             batch_size: see `maps`.
             sample: how many images the per-pixel statistics see; ``None`` for all.
             nulls: what the maps are compared with: noise input, an untrained twin; none for ``()``.
+            encoder: tells which images look alike, see `layerscope.measures.coherence.Encoder`;
+                default histograms of gradients, which see outlines only.
             directory: where the run is kept, so that it can be stopped and go on; by default
                 nothing is kept.
             tell: hears how far the work is.
@@ -261,11 +265,12 @@ class Scope:
         self._intake.check_batch_size(batch_size)
         source, steps = self._intake.open(images)
         taps = self.traced.resolve(layers)
-        plan = self._plan(source, taps, steps, sample, nulls)
+        encoder = encoder or Hog()
+        plan = self._plan(source, taps, steps, sample, nulls, encoder.name)
         subject = subject_of(self.traced, taps, steps, self.outputs)
         size = batch_size or self._batch_size(taps)
         with self._kept(directory, plan) as run:
-            return profile(subject, source, plan, run, size, tell, warn)
+            return profile(subject, source, plan, run, size, encoder, tell, warn)
 
     def audit(
         self,
@@ -302,13 +307,13 @@ class Scope:
         source, steps = self._intake.open(images)
         prepared = self.preparation(images)
         taps = self.traced.resolve(layers) if "clarity" in asked else []
-        plan = self._plan(source, taps, steps, SAMPLE, ("noise", "twin"))
+        plan = self._plan(source, taps, steps, SAMPLE, ("noise", "twin"), Hog().name)
         subject = subject_of(self.traced, taps, steps, self.outputs)
         size = batch_size or self._batch_size(taps)
         with self._kept(directory, plan) as run:
             found = None
             if taps:
-                found = profile(subject, source, plan, run, size, tell, warn)
+                found = profile(subject, source, plan, run, size, None, tell, warn)
                 answers = of_profile(found.images, found.predictions, source)
             else:
                 answers = outputs(source, subject.compute, size, "answers", tell)
@@ -341,6 +346,7 @@ class Scope:
         steps: Preprocessing | None,
         sample: int | None,
         nulls: Sequence[str],
+        encoder: str,
     ) -> Plan:
         count = source.length
         places: tuple[int, ...] | None = None if sample is None else ()
@@ -359,6 +365,7 @@ class Scope:
             places,
             tuple(among[i] for i in few),
             tuple(nulls),
+            encoder,
             self.seed,
             versions(),
         )

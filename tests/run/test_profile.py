@@ -266,3 +266,21 @@ def test_a_finished_run_is_read_back_and_not_computed_again(model, photos, tmp_p
     for path, lists in first.exemplars.items():
         for key, values in lists.items():
             np.testing.assert_array_equal(again.exemplars[path][key], values)
+
+
+def test_an_image_encoder_of_ones_own_decides_what_is_alike(model, photos):
+    class Brightness:
+        name = "brightness"
+
+        def __call__(self, images):
+            bright = images.mean((1, 2, 3)) - 127.0
+            angle = bright / 40
+            return np.stack([np.cos(angle), np.sin(angle)], -1).astype(np.float32)
+
+    scope = layerscope.Scope(model)
+    found = scope.profile(photos, nulls=(), encoder=Brightness())
+    default = scope.profile(photos, nulls=())
+    assert found.provenance["encoder"] == "brightness"
+    assert default.provenance["encoder"] == "hog-64-8"
+    assert found.channels.coherence.notna().any()
+    assert not np.allclose(found.channels.coherence, default.channels.coherence, equal_nan=True)

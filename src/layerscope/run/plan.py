@@ -32,6 +32,7 @@ class Plan:
         sample: places of the images that the per-pixel statistics see; ``None`` for all.
         fine: places of the images that spectra and repeatability see.
         nulls: what the maps are compared with: ``noise``, ``twin``.
+        encoder: name of what tells which images look alike.
         seed: of everything random.
         versions: of what computes: package -> version.
     """
@@ -45,6 +46,7 @@ class Plan:
     sample: tuple[int, ...] | None
     fine: tuple[int, ...]
     nulls: tuple[str, ...]
+    encoder: str
     seed: int
     versions: Mapping[str, str]
 

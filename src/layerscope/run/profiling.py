@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from layerscope.errors import InputError
 from layerscope.images import Source
-from layerscope.measures.coherence import Hog
+from layerscope.measures.coherence import Encoder, Hog
 from layerscope.profile import (
     Measured,
     Profile,
@@ -71,6 +71,7 @@ def profile(
     plan: Plan,
     directory: RunDirectory,
     batch_size: int,
+    encoder: Encoder | None = None,
     tell: Callable[[Progress], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Profile:
@@ -82,6 +83,7 @@ def profile(
         plan: what to do; it must belong to both.
         directory: keeps the numbers per image, the state, and in the end the tables.
         batch_size: images in one forward pass.
+        encoder: tells which images look alike; default `Hog`.
         tell: hears how far the work is.
         warn: hears what went otherwise than asked for.
 
@@ -100,7 +102,7 @@ def profile(
     rows.write(0, look_closer(images, subject.compute, subject.layers, size, tell))
     twins = _nulls(subject, plan, images, rows, size, tell)
     tell(Progress("tables", 0, len(plan.layers)))
-    vectors = None if plan.images is None else _vectors(source, plan)
+    vectors = None if plan.images is None else _vectors(source, plan, encoder or Hog())
     found = _assembled(subject, plan, source, outcome, rows, twins, vectors)
     write_profile(found, directory)
     directory.finish()
@@ -179,10 +181,10 @@ def _nulls(
     return {path: Cells().finish(state["cells"])["covariance"] for path, state in states.items()}
 
 
-def _vectors(source: Source, plan: Plan) -> tuple[NDArray[np.int64], Floats]:
+def _vectors(source: Source, plan: Plan, encoder: Encoder) -> tuple[NDArray[np.int64], Floats]:
     """Places of the sampled images that can be read, and what the image encoder makes of them."""
     places = plan.sample if plan.sample is not None else range(min(SAMPLE, plan.images or 0))
-    part, encoder = source.part(places), Hog()
+    part = source.part(places)
     at = dict(zip(part.ids or (), places, strict=True))
     found, vectors = list[int](), list[Floats]()
     for batch in part:
