@@ -60,11 +60,13 @@ def parts() -> dict[str, Drawable]:
         positive[..., :10],
         select(positive[..., :10], None, None),
     )
+    three = waves(28, 6, images=3)
+    three[1, :, :, 2] = 0
     signed = grid(
         [photo(0), photo(1), photo(2)],
-        ["red.png", "green.png", "a very long name of a blue photo.png"],
+        ["red.png", "green.png", "ein sehr langer Name: größer, blau.png"],
         layer("block/project", 28, 6, signed=True),
-        waves(28, 6, images=3),
+        three,
         scale="layer",
         robust=2,
     )

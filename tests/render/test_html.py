@@ -150,6 +150,45 @@ def test_dead_maps_are_struck_out_and_said_to_be_dead():
     assert len(np.unique(decoded(dead).reshape(-1, 3), axis=0)) == 2
 
 
+def words_of(made):
+    return " ".join("".join(Page(html(made)).text).split())
+
+
+def test_what_is_not_finite_has_a_swatch_and_keeps_its_range():
+    text = words_of(document("t", [], [parts()["every"]]))
+    assert "NaN or infinite" in text
+    assert "8 non-finite, 0 to 1" in text
+    assert "5 constant 0.25" in text
+    assert "NaN or infinite" not in words_of(document("t", [], [parts()["grid"]]))
+
+
+def test_odd_maps_are_labelled_in_the_overview():
+    part = parts()["every"]
+    few = replace(part, channels=part.channels[3:9], maps=part.maps[..., 3:9])
+    few = replace(few, scales=part.scales[3:9], badges=part.badges[3:9])
+    sheet = overview(part.photos[0], "red.png", [few])
+    captions = words_of(document("t", [sheet], []))
+    assert "3 dead" in captions
+    assert "5 const" in captions
+    assert "8 NaN" in captions
+
+
+def test_how_to_read_the_overviews_is_said_once():
+    sheet = parts()["overview"]
+    made = document("t", [sheet, replace(sheet, name="other.png")], [])
+    assert words_of(made).count("the one that carries most first") == 1
+    assert words_of(made).count("below 0") == 1
+
+
+def test_several_images_show_their_layer_as_a_whole():
+    part = parts()["images"]
+    images = Page(html(page_of_several_images())).all("img")
+    composites = [it for it in images if "three strongest directions" in it["alt"]]
+    assert len(composites) == 3
+    for image, pictures in zip(composites, part.whole, strict=True):
+        assert np.array_equal(decoded(image), pictures[0].rgb)
+
+
 def test_several_images_are_rows_with_one_anchor_per_map():
     part = parts()["images"]
     read = Page(html(page_of_several_images()))

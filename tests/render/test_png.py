@@ -1,6 +1,6 @@
 import io
-import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +12,17 @@ from layerscope.document.compose import grid, overview
 from layerscope.errors import EnvironmentFailure
 from layerscope.render.labels import plain, shorten
 from layerscope.render.png import draw, encode, png, write_png
-from layerscope.render.sheet import Sheet, breadth, enlargement, fitted, size_of, sized, tile, wrap
+from layerscope.render.sheet import (
+    Sheet,
+    breadth,
+    enlargement,
+    fitted,
+    printable,
+    size_of,
+    sized,
+    tile,
+    wrap,
+)
 from layerscope.selection import select
 
 
@@ -69,9 +79,8 @@ def test_maps_of_all_sizes_are_drawn_about_equally_large(side, expected):
 def test_tiles_have_the_size_they_announce():
     scale = small_grid().scales[0]
     for shape in [(5, 9), (300, 120), (113, 2), (1, 400)]:
-        values = np.resize(np.float32([0, 1]), shape)
-        for badge in ("", "dead"):
-            assert tile(values, scale, badge, 112).shape[:2] == size_of(shape, 112)
+        for values in (np.resize(np.float32([0, 1]), shape), np.zeros(shape, np.float32)):
+            assert tile(values, scale, 112).shape[:2] == size_of(shape, 112)
 
 
 def test_one_cell_that_is_not_finite_stays_seen_when_a_map_is_shrunk():
@@ -79,15 +88,19 @@ def test_one_cell_that_is_not_finite_stays_seen_when_a_map_is_shrunk():
     values[0, 0] = 1
     values[333, 77] = np.nan
     part = small_grid()
-    shrunk = tile(values, replace(part.scales[0], low=0, high=1), "", 112)
+    shrunk = tile(values, replace(part.scales[0], low=0, high=1), 112)
     assert np.count_nonzero((shrunk == NON_FINITE_RGB).all(-1)) == 1
 
 
-def test_a_dead_map_is_a_struck_out_grey_tile_and_not_noise():
-    picture = tile(np.zeros((9, 9), np.float32), small_grid().scales[0], "dead", 112)
-    colours = {tuple(colour) for colour in picture[1:-1, 1:-1].reshape(-1, 3).tolist()}
-    assert FLAT_RGB in colours
+@pytest.mark.parametrize(("low", "colour"), [(0, FLAT_RGB), (-1, (0x44, 0x01, 0x54))])
+def test_a_map_with_one_value_is_crossed_out_in_the_colour_of_the_value(low, colour):
+    values = np.full((9, 9), low, np.float32)
+    scale = replace(small_grid().scales[0], low=low, high=0)
+    picture = tile(values, scale, 112)
+    colours, counts = np.unique(picture[1:-1, 1:-1].reshape(-1, 3), axis=0, return_counts=True)
     assert len(colours) == 2
+    assert tuple(colours[counts.argmax()].tolist()) == colour
+    assert np.abs(colours[0].astype(int) - colours[1]).max() > 80
 
 
 def test_pictures_of_whole_layers_keep_every_pixel_when_enlarged():
@@ -106,27 +119,71 @@ def test_many_maps_use_small_tiles_in_more_columns():
     assert draw(small_grid(7, 200)).shape[0] < 1500
 
 
-def test_the_overview_holds_fifty_layers_at_screen_width():
-    rows = [small_grid(14, 16)] * 50
+def test_the_overview_of_fifty_eight_layers_fits_on_a_screen():
+    rows = [small_grid(side, 16) for side in (112, 56, 28, 14, 7) for _ in range(12)][:58]
     picture = draw(overview(photo(0), "cat.png", rows, [("cat", 0.9)]))
-    assert picture.shape[1] == 1440
-    assert picture.shape[0] < 6000
+    assert picture.shape[1] == 1920
+    assert picture.shape[0] <= 1200
     assert len(encode(picture)) < 4_000_000
 
 
-def test_an_overview_row_says_when_it_has_no_room_for_all_maps():
+def placed(part, **options):
+    """All words of a picture with their places."""
     sheets = []
 
     class Spy(Sheet):
-        def say(self, left, top, text, *rest, **more):
-            sheets.append(text)
-            return super().say(left, top, text, *rest, **more)
+        def draw(self, height):
+            sheets.append(self)
+            return super().draw(height)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("layerscope.render.png.Sheet", Spy)
-        draw(overview(photo(0), "cat", [small_grid(14, 40)]))
-    said = " ".join(sheets)
-    assert re.search(r"All 40 maps; the first 1\d are drawn here", said)
+        picture = draw(part, **options)
+    return sheets[0], picture
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 11, 26, 27, 50, 120])
+def test_every_layer_stands_in_the_overview_once_and_no_two_rows_meet(count):
+    rows = [
+        replace(it, layer=replace(it.layer, path=f"layer_{number}"))
+        for number in range(count)
+        for it in [small_grid((7, 14, 56)[number % 3], 16)]
+    ]
+    sheet, picture = placed(overview(photo(0), "cat", rows))
+    names = [(left, top) for left, top, text, *_ in sheet.words if text.startswith("layer_")]
+    assert len(set(names)) == len(names) == count
+    for left in {left for left, _ in names}:
+        tops = sorted(top for at, top in names if at == left)
+        assert all(after - before >= 50 for before, after in pairwise(tops))
+        assert tops[-1] + 45 < picture.shape[0]
+
+
+def test_an_overview_says_how_many_maps_it_draws_and_what_these_carry():
+    part = grid([photo(0)], ["cat"], layer("conv", 28, 40), np.maximum(waves(28, 40), 0))
+    sheet, _ = placed(overview(photo(0), "cat", [part] * 30))
+    said = {text for _, _, text, *_ in sheet.words if " of 40 maps" in text}
+    assert len(said) == 1
+    drawn = int(said.pop().split()[0])
+    numbers = [text for _, _, text, *_ in sheet.words if text.isdigit()]
+    assert len(numbers) == 30 * drawn
+
+
+def test_several_images_show_their_layer_as_a_whole():
+    maps = np.maximum(waves(14, 24, images=2), 0)
+    part = grid([photo(0)] * 2, ["a", "b"], layer("conv", 14, 24), maps)
+    sheet, picture = placed(part)
+    captions = [text for _, _, text, *_ in sheet.words if text.startswith(("PCA", "NMF"))]
+    assert len(captions) == 2 * len(part.whole[0]) > 2
+    for row in part.whole:
+        assert shows(picture, row[0].rgb.repeat(7, 0).repeat(7, 1))
+
+
+def test_a_map_that_is_still_on_one_image_says_so():
+    maps = np.maximum(waves(14, 3, images=2), 0)
+    maps[1, :, :, 0] = 0
+    part = grid([photo(0)] * 2, ["a", "b"], layer("conv", 14, 3), maps, select(maps, None, None))
+    words = [text for _, _, text, *_ in placed(part)[0].words]
+    assert words.count("all 0 here") == 1
 
 
 @pytest.mark.parametrize(
@@ -152,6 +209,31 @@ def test_text_on_a_sheet_leaves_ink_and_no_text_leaves_none():
         sheet = Sheet(100)
         sheet.say(5, 5, text, 90)
         assert (sheet.draw(30) < 200).any() == ink
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("Übung größer é", "Übung größer é"),
+        ("U\u0308bung", "Übung"),
+        ("Ελλάδα Москва", "Ελλάδα Москва"),
+        ("112 × 112 – 3\u00a0px …", "112 × 112 – 3 px …"),
+        ("猫😺", "??"),
+        ("①ｘ", "1x"),
+        ("a\x07\udcff", "a??"),
+    ],
+)
+def test_letters_of_european_scripts_are_drawn_and_others_are_no_boxes(text, seen):
+    assert printable(text) == seen
+
+
+def test_every_character_that_is_said_to_be_printable_has_its_own_shape():
+    drawn = {}
+    for character in "äöüßéèçñøåłőşžАБЖαβγ×…?":
+        sheet = Sheet(40)
+        sheet.say(5, 5, character, 30)
+        drawn[sheet.draw(30).tobytes()] = character
+    assert "".join(drawn.values()) == "äöüßéèçñøåłőşžАБЖαβγ×…?"
 
 
 def test_plain_text_cannot_steer_a_terminal_or_turn_the_writing():

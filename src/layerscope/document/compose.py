@@ -201,7 +201,7 @@ def whole_layer(maps: Floats, layer: Layer) -> tuple[tuple[Picture, ...], ...]:
     alt = f"Whole layer {layer.path}: three strongest directions as red, green and blue"
     found = factors(maps)
     block = max(1, max(maps.shape[1:3]) // WHOLE_SIDE)
-    name = "NMF factor" if found.kind == "NMF" else "PCA component"
+    name = "NMF factor" if found.kind == "NMF" else "PCA factor"
     rows = [[Picture(pixels, alt, f"PCA to RGB ({percent(share)})")] for pixels in rgb]
     for part in range(found.maps.shape[-1]):
         values = [averaged(cells[..., part], block) for cells in found.maps]
@@ -330,7 +330,7 @@ def beside(part: MapGrid, row: int, place: int) -> tuple[tuple[str, ...], bool]:
     if badge == "dead":
         return ("dead",), True
     if badge == "constant":
-        return (f"constant {number(float(values.flat[0]))}", "constant", "same"), True
+        return (f"constant {number(float(values.flat[0]))}", "constant", "const"), True
     if badge == "non-finite":
         finite = bool(np.isfinite(part.maps[..., place]).any())
         full = (f"non-finite, {own_range}",) if finite and own_range else ()
