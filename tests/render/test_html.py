@@ -14,9 +14,10 @@ from golden_cases import FOLDER, page, parts
 from PIL import Image
 
 from layerscope.document.colour import colourise
-from layerscope.document.compose import document, overview
+from layerscope.document.compose import document, grid, overview
 from layerscope.document.parts import Document, Links, Note, Section, Table, Text
 from layerscope.render.html import html, write_html
+from layerscope.selection import select
 
 HOSTILE = '"><script>alert(1)</script><img src=http://example.org/x onerror=alert(2)>\u202e'
 NO_CONTENT = {"img", "meta", "br", "link", "input", "hr"}
@@ -44,6 +45,9 @@ class Page(HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+ALL_OF_24 = select(parts()["grid"].maps.repeat(2, -1), None, None)
 
 
 def hostile_page():
@@ -171,6 +175,16 @@ def test_odd_maps_are_labelled_in_the_overview():
     assert "3 dead" in captions
     assert "5 const" in captions
     assert "8 NaN" in captions
+
+
+@pytest.mark.parametrize(("layers", "tiles"), [(3, 14), (11, 7)])
+def test_an_overview_of_many_layers_has_columns_and_counts_the_maps_it_draws(layers, tiles):
+    part = parts()["grid"]
+    every = grid(part.photos, part.names, part.layer, part.maps.repeat(2, -1), ALL_OF_24)
+    text = html(document("t", [overview(part.photos[0], "red.png", [every] * layers)], []))
+    assert ('class="network wide"' in text) == (layers > 10)
+    assert text.count(f"{tiles} of 24 maps") == layers
+    assert text.count('alt="Map ') == layers * tiles
 
 
 def test_how_to_read_the_overviews_is_said_once():

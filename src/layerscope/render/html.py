@@ -45,6 +45,8 @@ from layerscope.render.sheet import (
 )
 
 TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 36, 7
+FEW_LAYERS = 10
+"""An overview of more layers has several columns of them, with fewer maps in each row."""
 SHARPEST = 2
 """Photos are stored with so many pixels per pixel of the page, for fine screens."""
 
@@ -127,7 +129,9 @@ def _environment() -> jinja2.Environment:
         tile_image,
     )
     environment.globals.update({function.__name__: function for function in functions})
-    environment.globals.update(kind_of=_kind_of, overview_tiles=OVERVIEW_TILES)
+    environment.globals.update(
+        kind_of=_kind_of, overview_tiles=OVERVIEW_TILES, few_layers=FEW_LAYERS
+    )
     return environment
 
 
