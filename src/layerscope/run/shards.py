@@ -1,6 +1,6 @@
 """Images in shards of a fixed size, the next one read while this one is computed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -58,7 +58,7 @@ def read_shards(source: Source, first: int = 0) -> Iterator[Shard]:
     Raises:
         InputError: not one image of the set could be read.
     """
-    shards = _of_stream(source) if source.length is None else _of_parts(source, first)
+    shards = _of_stream(source) if source.length is None else _of_known(source, first)
     with ThreadPoolExecutor(1) as reader:
         coming: Future[Shard | None] = reader.submit(next, shards, None)
         while True:
@@ -69,22 +69,49 @@ def read_shards(source: Source, first: int = 0) -> Iterator[Shard]:
             yield shard
 
 
-def _of_parts(source: Source, first: int) -> Iterator[Shard]:
-    count = source.length or 0
-    for number in range(first, -(-count // SHARD)):
-        start, stop = number * SHARD, min(count, (number + 1) * SHARD)
-        part = source.part(range(start, stop))
-        try:
-            loaded = list(part)
-        except InputError:
-            # All of these are unreadable, and perhaps others are not.
-            if len(part.skipped) < stop - start:
-                raise
-            loaded = []
-        lost = {item.file for item in part.skipped}
-        ids = source.ids or ()
-        places = [place for place in range(start, stop) if ids[place] not in lost]
-        yield _shard(number, start, stop, loaded, places, tuple(part.skipped))
+def _of_known(source: Source, first: int) -> Iterator[Shard]:
+    """Shards of a set whose length is known, read once from the first image to the last."""
+    count, begin = source.length or 0, first * SHARD
+    if begin >= count:
+        return
+    part = source.part(range(begin, count)) if begin else source
+    ids, rows, number = part.ids or (), dict[int, ImageBatch](), first
+    for place, row in _placed(part, ids, begin):
+        while place >= (number + 1) * SHARD:
+            yield _filled(number, count, rows, part, begin)
+            number, rows = number + 1, {}
+        rows[place] = row
+    while number * SHARD < count:
+        yield _filled(number, count, rows, part, begin)
+        number, rows = number + 1, {}
+
+
+def _placed(part: Source, ids: Sequence[str], begin: int) -> Iterator[tuple[int, ImageBatch]]:
+    """Each image that can be read, with its place in the order of all images."""
+    at = 0
+    try:
+        for batch in part:
+            for i, name in enumerate(batch.ids):
+                while ids[at] != name:
+                    at += 1
+                label = None if batch.labels is None else batch.labels[i : i + 1]
+                yield begin + at, ImageBatch(batch.pixels[i : i + 1], (name,), label)
+                at += 1
+    except InputError:
+        # Nothing is left to read, but an earlier process has read something.
+        if not begin or len(part.skipped) < len(ids):
+            raise
+
+
+def _filled(
+    number: int, count: int, rows: Mapping[int, ImageBatch], part: Source, begin: int
+) -> Shard:
+    start, stop = number * SHARD, min(count, (number + 1) * SHARD)
+    reasons = {item.file: item for item in part.skipped}
+    ids = part.ids or ()
+    lost = [ids[place - begin] for place in range(start, stop) if place not in rows]
+    skipped = tuple(reasons.get(name, Skipped(name, "it could not be read")) for name in lost)
+    return _shard(number, start, stop, list(rows.values()), list(rows), skipped)
 
 
 def _of_stream(source: Source) -> Iterator[Shard]:
