@@ -90,14 +90,14 @@ def select(
     cells = maps.reshape(-1, maps.shape[-1])
     total = cells.shape[1]
     varying, constant, dead, non_finite = _sort_channels(cells)
-    unit = _standardised(_sample(cells), varying)
+    alike = _Correlations.of(_standardised(_sample(cells), varying))
     wanted = total if most is None else min(most, total)
     everything = enough is None and wanted == total
     if everything:
         picks, loadings = np.arange(len(varying)), None
     else:
-        picks, loadings = _greedy(unit, wanted, enough, ridge)
-    explained = _explained(unit, loadings)
+        picks, loadings = _greedy(alike, wanted, enough, ridge)
+    explained = np.ones(len(varying)) if loadings is None else (loadings**2).sum(1)
     curve = () if loadings is None else tuple(np.cumsum((loadings**2).sum(0)) / len(varying))
     channels = [int(varying[pick]) for pick in picks]
     if everything:
@@ -106,9 +106,9 @@ def select(
         channels=tuple(channels),
         total=total,
         coverage=float(explained.mean()) if len(varying) else 0.0,
-        pca_bound=_pca_bound(unit, len(channels)),
+        pca_bound=alike.largest(len(channels)),
         curve=tuple(float(share) for share in curve),
-        representative=_representatives(unit, varying, channels),
+        representative=_representatives(alike, varying, channels),
         worst=_worst(explained, varying, channels, listed),
         constant=constant,
         dead=dead,
@@ -154,27 +154,77 @@ def _standardised(cells: Floats, varying: NDArray[np.intp]) -> _Matrix:
     return unit
 
 
+@dataclass(frozen=True, slots=True)
+class _Correlations:
+    """The correlation matrix R of C channels over P pixels, formed only where C <= P.
+
+    Attributes:
+        unit: float64 (P, C), columns of mean 0 and length 1 or 0.
+        matrix: R, or None where products with ``unit`` are cheaper.
+    """
+
+    unit: _Matrix
+    matrix: _Matrix | None
+
+    @classmethod
+    def of(cls, unit: _Matrix) -> "_Correlations":
+        pixels, channels = unit.shape
+        return cls(unit, unit.T @ unit if channels <= pixels else None)
+
+    @property
+    def channels(self) -> int:
+        return int(self.unit.shape[1])
+
+    def column(self, channel: int) -> _Matrix:
+        if self.matrix is None:
+            return np.asarray(self.unit.T @ self.unit[:, channel])
+        return np.asarray(self.matrix[:, channel])
+
+    def times(self, vector: _Matrix) -> _Matrix:
+        if self.matrix is None:
+            return np.asarray(self.unit.T @ (self.unit @ vector))
+        return np.asarray(self.matrix @ vector)
+
+    def own(self) -> _Matrix:
+        """The diagonal: 1, or 0 for a channel that does not vary in the sample."""
+        return np.asarray(np.einsum("pc,pc->c", self.unit, self.unit))
+
+    def strength(self) -> _Matrix:
+        """|R_j|^2 for each column j, by way of the smaller Gram matrix."""
+        if self.matrix is None:
+            turned = (self.unit @ self.unit.T) @ self.unit
+            return np.asarray(np.einsum("pc,pc->c", self.unit, turned))
+        return np.asarray(np.einsum("ij,ij->j", self.matrix, self.matrix))
+
+    def largest(self, count: int) -> float:
+        """Sum of the largest eigenvalues of R as a share of all: the PCA bound."""
+        if count >= self.channels:
+            return 1.0 if self.channels else 0.0
+        gram = self.unit @ self.unit.T if self.matrix is None else self.matrix
+        found = np.linalg.eigvalsh(gram)[-count:].sum() if count else 0.0
+        return float(min(1.0, found / self.channels))
+
+
 def _greedy(
-    unit: _Matrix, most: int, enough: float | None, ridge: float
+    alike: _Correlations, most: int, enough: float | None, ridge: float
 ) -> tuple[NDArray[np.intp], _Matrix]:
     """Pick columns one by one; the loadings L are the pivoted Cholesky factor: L L' explains R.
 
     With the residual correlations R' = R - L L', a pick j gains |R'_j|^2 / R'_jj. Both are kept
-    up to date from one product R' v a step, so the C x C matrix is never formed.
+    up to date from one product R' v a step.
     """
-    channels = unit.shape[1]
+    channels = alike.channels
     loadings = np.zeros((channels, min(most, channels)))
-    left = np.einsum("pc,pc->c", unit, unit)
-    strength = _column_strength(unit)
+    left, strength = alike.own(), alike.strength()
     free = left > NO_NEWS
     picks: list[int] = []
     while len(picks) < loadings.shape[1] and free.any():
         gain = np.where(free, strength / np.where(free, left, 1), -1)
         pick = int(gain.argmax())
         done = loadings[:, : len(picks)]
-        column = unit.T @ unit[:, pick] - done @ done[pick]
+        column = alike.column(pick) - done @ done[pick]
         step = column / np.sqrt(column[pick] + ridge)
-        product = unit.T @ (unit @ step) - done @ (done.T @ step)
+        product = alike.times(step) - done @ (done.T @ step)
         strength += step**2 * (step @ step) - 2 * step * product
         left -= step**2
         loadings[:, len(picks)] = step
@@ -185,38 +235,15 @@ def _greedy(
     return np.array(picks, dtype=np.intp), loadings[:, : len(picks)]
 
 
-def _column_strength(unit: _Matrix) -> _Matrix:
-    """|R_j|^2 for each column j of the correlation matrix, by way of the smaller Gram matrix."""
-    pixels, channels = unit.shape
-    if pixels < channels:
-        return np.asarray(np.einsum("pc,pc->c", unit, (unit @ unit.T) @ unit))
-    correlation = unit.T @ unit
-    return np.asarray(np.einsum("ij,ij->j", correlation, correlation))
-
-
-def _explained(unit: _Matrix, loadings: _Matrix | None) -> _Matrix:
-    """R squared of each varying channel, given the shown ones."""
-    if loadings is None:
-        return np.ones(unit.shape[1])
-    return np.asarray((loadings**2).sum(1))
-
-
-def _pca_bound(unit: _Matrix, shown: int) -> float:
-    pixels, channels = unit.shape
-    if shown >= channels:
-        return 1.0 if channels else 0.0
-    gram = unit @ unit.T if pixels < channels else unit.T @ unit
-    return float(min(1.0, np.linalg.eigvalsh(gram)[-shown:].sum() / channels))
-
-
 def _representatives(
-    unit: _Matrix, varying: NDArray[np.intp], channels: list[int]
+    alike: _Correlations, varying: NDArray[np.intp], channels: list[int]
 ) -> dict[int, int]:
     shown = np.flatnonzero(np.isin(varying, channels))
     hidden = np.flatnonzero(~np.isin(varying, channels))
     if not len(shown) or not len(hidden):
         return {}
-    nearest = np.abs(unit[:, hidden].T @ unit[:, shown]).argmax(1)
+    to_shown = np.stack([alike.column(int(place)) for place in shown], axis=1)
+    nearest = np.abs(to_shown[hidden]).argmax(1)
     pairs = zip(varying[hidden], varying[shown[nearest]], strict=True)
     return {int(channel): int(stands_for) for channel, stands_for in pairs}
 
