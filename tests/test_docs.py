@@ -29,16 +29,23 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     x = L.Conv2D(4, 3, name="block1", activation="relu")(i)
     x = L.Conv2D(4, 3, name="block3_conv", activation="relu")(x)
     model = keras.Model(i, L.GlobalAveragePooling2D()(x))
-    (code,) = blocks("python")
+    for place in ("train/a", "train/b", "train/c", "train/d"):
+        for at in (place, place.replace("train", "test")):
+            Path(at).mkdir(parents=True)
+            for number in range(4):
+                Image.fromarray(pixels).save(f"{at}/{number}.png")
     names = {"model": model}
-    exec(code, names)
+    for code in blocks("python"):
+        exec(code, names)
+    assert names["audit"].result.performance.images == 16
+    assert len(names["profile"].channels) == 8
     assert list(names["maps"]) == ["block3_conv"]
     assert len(names["maps"].ids) == 2
 
 
 def test_every_command_of_the_readme_exists():
     commands = re.findall(r"layerscope ([a-z]+)", "\n".join(blocks("console")))
-    assert {"demo", "layers", "show"} <= set(commands)
+    assert {"audit", "demo", "layers", "show"} <= set(commands)
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
 
@@ -57,7 +64,7 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_every_option_is_explained():
-    for command in ("show", "layers", "demo"):
+    for command in ("show", "layers", "audit", "demo"):
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
         for line in text.splitlines():
             if "--" in line and line.lstrip().startswith(("│", "-")):

@@ -309,40 +309,43 @@ def layers(
     layer_table(rows, scope.model.name)
 
 
+Test = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGES",
+        help="A folder with one sub-folder per class, a flat folder, a CSV path,label or an .npz "
+        "with x and y: images that the model was not trained on.",
+    ),
+]
+Train = Annotated[str | None, typer.Option(metavar="IMAGES", help="Images that it was trained on.")]
+Run = Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Directory of the run.")]
+Panels = Annotated[
+    str | None, typer.Option(metavar="NAME[,NAME]", help="clarity, performance. Default: all.")
+]
+FailOn = Annotated[
+    str,
+    typer.Option(
+        metavar="WHAT[,WHAT]", help="Kinds of findings, or warn or fail, that give exit code 1."
+    ),
+]
+MaxSkipped = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE", min=0, max=1, help="Unreadable images beyond it give exit code 3."
+    ),
+]
+
+
 @app.command()
 @_reports
 def audit(
     model: Model,
-    images: Annotated[
-        str,
-        typer.Argument(
-            metavar="IMAGES",
-            help="A folder with one sub-folder per class, a flat folder, a CSV path,label or an "
-            ".npz with x and y: images that the model was not trained on.",
-        ),
-    ],
-    train: Annotated[
-        str | None, typer.Option(metavar="IMAGES", help="Images that it was trained on.")
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="RUN", help="Directory of the run.")
-    ] = Path("layerscope-run"),
-    panels: Annotated[
-        str | None,
-        typer.Option(metavar="NAME[,NAME]", help="clarity, performance. Default: all."),
-    ] = None,
-    fail_on: Annotated[
-        str,
-        typer.Option(
-            metavar="WHAT[,WHAT]", help="Kinds of findings, or warn or fail, that give exit code 1."
-        ),
-    ] = "",
-    max_skipped: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", min=0, max=1, help="Unreadable images beyond it give exit code 3."
-        ),
-    ] = 0.05,
+    images: Test,
+    train: Train = None,
+    output: Run = Path("layerscope-run"),
+    panels: Panels = None,
+    fail_on: FailOn = "",
+    max_skipped: MaxSkipped = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print audit.json.")] = False,
     preprocess: Preprocess = "auto",
     resize: Resize = "stretch",
