@@ -31,6 +31,7 @@ MOST_SHOWN = 16
 """Maps of a layer, unless more are asked for."""
 MOST_IMAGES = 16
 """Images: more fit on no page, and their maps need memory."""
+THREADS = min(4, os.cpu_count() or 1)
 NAMED = 3
 OVERLAY_SIDE = 240
 """Pixels that the longer side of a photo under a map has at most."""
@@ -190,13 +191,15 @@ def show(
         raise InputError(f"A picture needs a map of more than one pixel; got {hidden[:3]}.")
     names = tuple(_title(name) for name in maps.ids)
     enough = None if exactly or most is None else 0.8
-    # Many small products: a second BLAS thread costs more than it brings, ten times under load.
-    with threadpool_limits(1, user_api="blas"):
-        chosen = {path: select(maps[path], most, enough) for path in drawn}
-        grids = tuple(
-            grid(photos, names, maps.layers[path], maps[path], chosen[path], scale)
-            for path in drawn
-        )
+
+    def drawn_grid(path: str) -> MapGrid:
+        choice = select(maps[path], most, enough)
+        return grid(photos, names, maps.layers[path], maps[path], choice, scale)
+
+    # Many small products: a second BLAS thread costs more than it brings, ten times under load;
+    # a second layer at the same time does not.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(THREADS) as pool:
+        grids = tuple(pool.map(drawn_grid, drawn))
     sheets = []
     for i, (photo, name) in enumerate(zip(photos, names, strict=True)):
         rows = grids if len(photos) == 1 else [_of_image(part, i) for part in grids]
@@ -325,7 +328,7 @@ def _write_folder(shown: Shown, target: Path) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".layerscope-", dir=target.parent))
         try:
-            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            with ThreadPoolExecutor(THREADS) as pool:
                 page = pool.submit(_write_page, shown.document, names, partial / "index.html")
                 drawn = [pool.submit(write_png, part, partial / name) for name, part in pictures]
                 for task in (page, *drawn):
