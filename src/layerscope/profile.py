@@ -15,6 +15,7 @@ from layerscope.measures.artefacts import checkerboard, positional_share
 from layerscope.measures.classes import class_signal, class_signal_p
 from layerscope.measures.coherence import coherence, two_alternative
 from layerscope.measures.dimension import effective_dimension
+from layerscope.measures.intervals import interval
 from layerscope.measures.kernels import kernel_ratio
 from layerscope.measures.vitality import firing_rate, relative_range, saturated_share
 from layerscope.store.directory import RunDirectory
@@ -161,6 +162,7 @@ def channel_rows(measured: Measured) -> pd.DataFrame:
     for column, quantity in _AVERAGED.items():
         columns[column] = _average(measured.rows(quantity), channels)
     columns["structure"] = columns["morans_i"] - columns["noise_morans_i"]
+    columns["structure_low"], columns["structure_high"] = _structure(measured, channels)
     return pd.DataFrame(columns | _classes(measured) | _coherence(measured))
 
 
@@ -177,6 +179,14 @@ _AVERAGED = {
     "repeat_jpeg": "repeat_jpeg",
 }
 """Column -> quantity whose mean over the images it is."""
+
+
+def _structure(measured: Measured, channels: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """95 % limits of the structure index, by resampling images and draws of noise."""
+    own, noise = measured.rows("moran"), measured.rows("noise_moran")
+    if own is None or noise is None:
+        return np.full(channels, np.nan), np.full(channels, np.nan)
+    return interval(own[np.isfinite(own).any(1)], noise)
 
 
 def _average(rows: Floats | None, channels: int) -> NDArray[np.float64]:

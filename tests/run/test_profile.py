@@ -102,6 +102,10 @@ def test_images_labels_outputs_and_what_was_skipped_are_kept(profile, model, pho
 def test_nulls_are_measured_where_they_are_asked_for(profile, model, photos):
     assert profile.channels.noise_morans_i.notna().sum() >= 12
     assert profile.channels.twin_morans_i.notna().sum() >= 12
+    known = profile.channels.structure_low.notna()
+    assert known.sum() >= 10
+    assert (profile.channels.structure_low <= profile.channels.structure)[known].all()
+    assert (profile.channels.structure_high >= profile.channels.structure)[known].all()
     without = layerscope.Scope(model).profile(photos, sample=40, nulls=())
     assert without.channels.noise_morans_i.isna().all()
     assert without.channels.structure.isna().all()

@@ -74,7 +74,7 @@ def test_the_mean_map_is_that_of_the_sampled_images(sampled):
     np.testing.assert_allclose(found["mean"], np.nanmean(clean, 0), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("pending", [4, 1024])
+@pytest.mark.parametrize("pending", [4, 1024, None])
 def test_the_covariance_is_that_of_the_cells_folded_or_not(sampled, pending):
     maps = some_maps()
     statistic = Cells(pending=pending)

@@ -101,7 +101,7 @@ MEASURES = (
         "How much more order has the map on photos than on noise?",
         (-2.14, 2.14),
         "no more than noise gives",
-        "ordered by the image, learned or not",
+        "ordered by the image, learned or not; its 95 % limits stand beside it",
         IN_SPACE,
         null="twin",
     ),

@@ -19,10 +19,11 @@ class Cells:
 
     Attributes:
         pending: cells are kept as they are up to this number and only then multiplied out, since
-            few of them need less room, and are joined faster, than a matrix of C x C.
+            few of them need less room, and are joined faster, than a matrix of C x C. By default
+            C, where a matrix needs no more than twice their room.
     """
 
-    pending: int = 1024
+    pending: int | None = None
     name: str = "cells"
 
     def empty(self, shape: tuple[int, int, int]) -> State:
@@ -76,7 +77,7 @@ class Cells:
 
     def _folded(self, state: State, always: bool = False) -> State:
         rows = state["rows"]
-        if len(rows) <= self.pending and not (always and len(rows)):
+        if len(rows) <= (self.pending or rows.shape[1]) and not (always and len(rows)):
             return state
         # float64 sums of float32 values around 0: 16 digits bear any offset that 7 digits bore.
         exact = rows.astype(np.float64)
