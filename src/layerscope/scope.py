@@ -237,7 +237,7 @@ class Scope:
         encoder: Encoder | None = None,
         directory: str | Path | None = None,
         tell: Callable[[Progress], None] = lambda _: None,
-        warn: Callable[[str], None] = lambda _: None,
+        warn: Callable[[str], None] = as_warning,
     ) -> Profile:
         """Measure every channel, in one pass over the images and a closer look at a few.
 
@@ -282,7 +282,7 @@ class Scope:
         batch_size: int | None = None,
         directory: str | Path | None = None,
         tell: Callable[[Progress], None] = lambda _: None,
-        warn: Callable[[str], None] = lambda _: None,
+        warn: Callable[[str], None] = as_warning,
     ) -> Audited:
         """Judge the model by some images: findings with evidence, in panels that stay apart.
 
