@@ -24,6 +24,8 @@ from layerscope.testing.planted.layers import (
 from layerscope.testing.planted.truth import Channels, Kind, Planted, chosen_from
 from layerscope.vocabulary import Floats
 
+_BATCH = 64
+
 
 def noisy(model: keras.Model, layer: str, channels: Channels, snr: float, seed: int = 0) -> Planted:
     """Channels with white Gaussian noise, a fixed function of the image and the seed.
@@ -228,7 +230,8 @@ def indicator(
         )
     place = surgery.site(model, layer)
     chosen = chosen_from(place, channels, seed)
-    hashes = np.concatenate([np.asarray(image_hash(image[None])) for image in images])
+    parts = [images[at : at + _BATCH] for at in range(0, len(images), _BATCH)]
+    hashes = np.concatenate([np.asarray(image_hash(part)) for part in parts])
     known = np.asarray(labels).tolist()
     added = AbnormalIndicator(chosen, hashes.tolist(), known, seed, name="planted")
     classes = {channel: at % (max(known) + 1) for at, channel in enumerate(chosen)}

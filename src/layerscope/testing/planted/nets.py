@@ -109,7 +109,7 @@ def _unit(x: Any, name: str, filters: int, seed: int, stride: int = 1) -> Any:
         filters, 3, stride, "same", use_bias=False, kernel_initializer=_drawn(seed),
         name=f"conv{name}",
     )(x)  # fmt: skip
-    x = layers.BatchNormalization(momentum=0.9, name=f"bn{name}")(x)
+    x = layers.BatchNormalization(momentum=0.8, name=f"bn{name}")(x)
     return layers.ReLU(6.0, name=f"relu{name}")(x)
 
 

@@ -77,7 +77,8 @@ def copy(model: keras.Model) -> keras.Model:
 def inserted(model: keras.Model, place: Site, layer: AbnormalMaps) -> keras.Model:
     """The same model with weights of its own and a layer behind the map of a place."""
     (given,) = model.inputs
-    image = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
+    name = next(inner.name for inner in model.layers if isinstance(inner, keras.layers.InputLayer))
+    image = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=name)
 
     def call(original: keras.Layer, *args: object, **kwargs: object) -> object:
         made = original(*args, **kwargs)
@@ -181,9 +182,9 @@ def before_activation(model: keras.Model, place: Site, images: Floats) -> Floats
 
 
 def saturating(model: keras.Model, place: Site) -> float:
-    """The smallest input that takes the activation of a place to its bound, or nearly (.995)."""
+    """The smallest input that takes the activation of a place to .99 of its bound."""
     first, last = (model.get_layer(place.chain[at]) for at in (0, -1))
     activation = last if len(place.chain) > 1 and not last.weights else first.activation
-    steps = np.linspace(0, 20, 2001, dtype=np.float32)
+    steps = np.linspace(0, 20, 200_001, dtype=np.float32)
     values = np.asarray(activation(steps.reshape(1, -1, 1, 1))).reshape(-1)
-    return float(steps[np.argmax(values >= 0.995 * place.bound)])
+    return float(steps[np.argmax(values >= 0.99 * place.bound)])

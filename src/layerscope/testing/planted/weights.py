@@ -62,7 +62,9 @@ def saturated(
     """Channels with a share of their pixels at the bound of a ReLU6, sigmoid or such.
 
     A channel that is at its bound everywhere would be constant, so the bias or BatchNorm shift is
-    raised just so far that on these images a share of the pixels is there.
+    raised just so far that on these images a share of the pixels is at .99 of it and above. Where
+    many pixels have one value, as those of an even background, it may be more: the truth
+    ``shares`` gives the share of each channel, and at 1 the channel says as little as a constant.
 
     Args:
         model: any functional model.
@@ -88,7 +90,10 @@ def saturated(
     reached = np.quantile(given.reshape(-1, len(chosen)), 1 - share, axis=0)
     by = surgery.saturating(clone, place) - reached
     surgery.shift(clone, place, chosen, by.astype(np.float32))
-    return Planted(clone, layer, chosen, "saturated", share)
+    maps = surgery.maps_of(clone, layer, images)[..., list(chosen)]
+    shares = (maps >= 0.99 * place.bound).mean((0, 1, 2)).tolist()
+    truth = {"shares": dict(zip(chosen, shares, strict=True))}
+    return Planted(clone, layer, chosen, "saturated", share, truth)
 
 
 def reinitialised(model: keras.Model, layer: str, seed: int = 0) -> Planted:
