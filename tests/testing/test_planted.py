@@ -17,7 +17,10 @@ LAYER, WIDTH, COUNT = "conv2", 16, 5
 
 @pytest.fixture(scope="module")
 def net():
-    return planted.digit_net(epochs=0)
+    """Weights that no initialiser gives again, so that a copy without them is seen."""
+    net, random = planted.digit_net(epochs=0), np.random.default_rng(0)
+    net.set_weights([w + random.uniform(0, 0.02, w.shape) for w in net.get_weights()])
+    return net
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +147,7 @@ def test_saturated_channels_have_the_asked_share_of_their_pixels_at_the_bound(ne
     # The even paper of a digit is one value, so that it can be more.
     assert (shares > 0.799).all()
     assert (shares < 0.95).all()
-    assert min(shares) == pytest.approx(0.8, abs=0.001)
+    assert min(shares) < 0.9
 
 
 @pytest.mark.parametrize("snr", [4, 1, 0.25])
@@ -246,7 +249,7 @@ def test_one_layer_gets_fresh_weights_and_all_others_keep_theirs(net):
         same = [np.array_equal(a.numpy(), b.numpy()) for a, b in pairs]
         assert all(same) == (layer.name != "conv3")
     old, new = (m.get_layer("conv3").kernel.numpy() for m in (net, found.model))
-    np.testing.assert_allclose(new.std(), old.std(), rtol=0.05)
+    np.testing.assert_allclose(new.std(), old.std(), rtol=0.15)
     assert abs(np.corrcoef(new.ravel(), old.ravel())[0, 1]) < 0.05
     other = planted.reinitialised(net, "conv3", 2).model.get_layer("conv3").kernel.numpy()
     assert not np.array_equal(new, other)
@@ -261,14 +264,14 @@ def test_duplicates_equal_their_source_to_the_bit(net, some, clean):
         np.testing.assert_array_equal(maps[..., channel], clean[LAYER][..., source])
 
 
-@pytest.mark.parametrize("rank", [1, 4, 7])
+@pytest.mark.parametrize("rank", [1, 3, 8])
 def test_a_layer_of_factors_has_as_many_equal_eigenvalues(net, some, rank):
     found = planted.factors(net, LAYER, rank)
     maps, _ = spoilt(found, some.images)
     values = np.sort(np.linalg.eigvalsh(np.corrcoef(maps.reshape(-1, WIDTH).T)))[::-1]
     np.testing.assert_allclose(values[rank:], 0, atol=1e-3)
     share = values[:rank] / values.sum()
-    assert np.exp(-(share * np.log(share)).sum()) == pytest.approx(rank, rel=0.05)
+    assert np.exp(-(share * np.log(share)).sum()) == pytest.approx(rank, rel=0.02)
     assert found.truth == {"dimension": rank}
     assert facts(Scope(found.model)).equals(facts(Scope(net)))
 
@@ -327,7 +330,8 @@ def test_unknown_images_and_the_untrained_twin_get_no_class_signal(net, some):
     (tap,) = traced.resolve(LAYER)
     twin = untrained_twin(traced, [some.images]).weights
     maps = traced.run([some.images], [tap.tensor], weights=twin)[0].numpy()
-    assert (maps[..., 2] < 20).all()
+    noise = planted.indicator(net, LAYER, [2], some.images, some.labels, 0)
+    np.testing.assert_allclose(maps[..., 2], spoilt(noise, some.images)[0][..., 2], atol=1e-5)
 
 
 def test_random_numbers_are_normal_independent_and_follow_the_bits_of_the_image():

@@ -196,7 +196,9 @@ class AbnormalSwap(AbnormalMaps):
     def build(self, input_shape: Any) -> None:
         """Make room for the bank (size, H, W, m)."""
         shape = (self.size, *input_shape[0][1:3], len(self.channels))
-        self.bank = self.add_weight(shape, "random_uniform", trainable=False, name="bank")
+        self.bank = self.add_weight(
+            shape=shape, initializer="random_uniform", trainable=False, name="bank"
+        )
 
     def changed(self, maps: Tensor, images: Tensor) -> Tensor:
         """The maps of the other image."""
@@ -251,7 +253,9 @@ class AbnormalIndicator(AbnormalMaps):
 
     def build(self, input_shape: Any) -> None:  # noqa: ARG002
         """Make d'."""
-        self.separation = self.add_weight((), "zeros", trainable=False, name="separation")
+        self.separation = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="separation"
+        )
 
     def changed(self, maps: Tensor, images: Tensor) -> Tensor:
         """The indicator maps."""

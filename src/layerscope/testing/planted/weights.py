@@ -88,7 +88,8 @@ def saturated(
     chosen, clone = chosen_from(place, channels, seed), surgery.copy(model)
     given = surgery.before_activation(clone, place, images)[..., list(chosen)]
     reached = np.quantile(given.reshape(-1, len(chosen)), 1 - share, axis=0)
-    by = surgery.saturating(clone, place) - reached
+    # A little more, else rounding takes many equal pixels to the other side of the line.
+    by = surgery.saturating(clone, place) - reached + 1e-4
     surgery.shift(clone, place, chosen, by.astype(np.float32))
     maps = surgery.maps_of(clone, layer, images)[..., list(chosen)]
     shares = (maps >= 0.99 * place.bound).mean((0, 1, 2)).tolist()
