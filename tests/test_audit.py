@@ -216,3 +216,57 @@ def test_arrays_and_unlabelled_images_are_audited_too(folder):
     assert found.panels["performance"].verdict == "not-tested"
     labelled = scope.audit((pixels, np.arange(20) % 3))
     assert labelled.result.performance.images == 20
+
+
+def test_images_that_are_not_finite_are_refused_and_named(folder):
+    scope = layerscope.Scope(folder / "model.keras")
+    pixels = np.full((12, 16, 16, 3), 100, np.float32)
+    pixels[3, 0, 0, 0] = np.nan
+    for ask in (scope.audit, scope.profile, lambda x: scope.audit(x, panels=["performance"])):
+        with pytest.raises(InputError, match=r"must be finite.* is in 3\."):
+            ask(pixels)
+
+
+def test_few_images_are_said_to_be_few_and_not_to_show_nothing_dead(folder):
+    scope = layerscope.Scope(folder / "model.keras")
+    found = scope.audit(np.full((5, 16, 16, 3), 100, np.float32))
+    summary = found.panels["clarity"].summary
+    assert "5 images are too few to call a channel dead" in summary
+    assert "none dead" not in summary
+
+
+def test_a_model_with_two_inputs_is_told_what_works():
+    image, more = keras.Input((8, 8, 3)), keras.Input((4,))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(image))
+    model = keras.Model([image, more], L.Dense(2)(L.Concatenate()([x, more])))
+    arrays = [np.zeros((4, 8, 8, 3), np.float32), np.zeros((4, 4), np.float32)]
+    with pytest.raises(
+        InputError, match=r"one image input so far.*2 inputs; maps\(\) and show\(\)"
+    ):
+        layerscope.Scope(model).profile(arrays)
+
+
+def test_labels_of_an_archive_have_their_numbers_as_names(folder, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(20) % 3)
+    found = layerscope.Scope(folder / "model.keras").audit(
+        tmp_path / "x.npz", panels=["performance"]
+    )
+    assert found.result.test.classes == ("0", "1", "2")
+
+
+def test_channels_at_their_bound_everywhere_are_told_apart_from_silent_ones():
+    image = keras.Input((16, 16, 3))
+    x = L.Conv2D(6, 3, activation="relu6", name="stuck")(image)
+    model = keras.Model(image, L.GlobalAveragePooling2D()(x))
+    kernel, bias = model.get_layer("stuck").get_weights()
+    bias[:3] = 1e6
+    model.get_layer("stuck").set_weights([kernel, bias])
+    pixels = np.random.default_rng(0).uniform(0, 1, (20, 16, 16, 3)).astype(np.float32)
+    (found,) = layerscope.Scope(model).audit(pixels, panels=["clarity"]).findings
+    assert found.kind == "constant-channels"
+    assert (
+        "3 of 6 channels of stuck are at the bound of the activation in every pixel"
+        in found.message
+    )
+    assert "all near 0" not in found.advice

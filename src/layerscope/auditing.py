@@ -47,11 +47,13 @@ class Audited:
         profile: the tables of channels, layers and images; ``None`` where the clarity panel was
             not asked for.
         plan: what was done.
+        prepared: how the images were prepared, and why.
     """
 
     result: Audit
     profile: Profile | None = field(repr=False)
     plan: Plan = field(repr=False)
+    prepared: Preparation | None = field(default=None, repr=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -128,8 +130,10 @@ class Split:
 
     @property
     def data(self) -> DataSet:
-        """Number, classes and losses."""
-        return DataSet(int(self.outputs.read.sum()), self.classes, self.outputs.skipped)
+        """Number, classes and losses; classes without names go by their numbers."""
+        highest = int(self.outputs.labels.max(initial=-1))
+        names = self.classes or tuple(str(number) for number in range(highest + 1))
+        return DataSet(int(self.outputs.read.sum()), names, self.outputs.skipped)
 
     @property
     def performance(self) -> Performance:
@@ -192,8 +196,8 @@ def judged(
         provenance=_provenance(plan),
     )
     if channels is not None:
-        filled["clarity"] = clarity_panel(result.channels)
-    return Audited(result, profile, plan)
+        filled["clarity"] = clarity_panel(result.channels, result.test.images)
+    return Audited(result, profile, plan, prepared)
 
 
 def _of_inputs(prepared: Preparation | None, test: Split, train: Split | None) -> list[Finding]:

@@ -124,6 +124,21 @@ def _rows(images: Array, places: Sequence[int]) -> Array:
     return np.asarray(images)[list(places)]
 
 
+def check_finite(pixels: Array, ids: Sequence[str]) -> None:
+    """Refuse images with NaN or infinity, which a ReLU would hide.
+
+    Raises:
+        InputError: there are some; the message names them.
+    """
+    if pixels.dtype.kind != "f" or np.isfinite(pixels).all():
+        return
+    bad = [name for name, image in zip(ids, pixels, strict=True) if not np.isfinite(image).all()]
+    raise InputError(
+        "Images must be finite, as a ReLU hides what is not; NaN or infinity is in "
+        f"{', '.join(bad[:5])}{f' and {len(bad) - 5} more' if len(bad) > 5 else ''}."
+    )
+
+
 class Collected:
     """Gathers the maps of batches into arrays that the caller owns, allocated once."""
 

@@ -139,6 +139,12 @@ class Intake:
     ) -> tuple[Source, Preprocessing | None]:
         """Images of a model with one image input, and what is done to them first."""
         images = self.plain(images)
+        if len(self.traced.trace.specs) != 1:
+            raise InputError(
+                "A profile or an audit takes a model with one image input so far, and "
+                f"'{self.model.name}' has {len(self.traced.trace.specs)} inputs; maps() and show() "
+                "take a list of arrays, one per input."
+            )
         source = self.source(images, batch_size)
         if self.named is not None or not are_files(images):
             return source, self.named

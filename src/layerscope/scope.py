@@ -16,7 +16,7 @@ from layerscope.audit.result import ModelFacts
 from layerscope.auditing import Audited, Split, asked_panels, judged
 from layerscope.document.colour import photo
 from layerscope.errors import InputError
-from layerscope.feed import Batch, Collected
+from layerscope.feed import Batch, Collected, check_finite
 from layerscope.images import Preprocessing, Source, class_names, preprocessing
 from layerscope.images.resize import HOWS
 from layerscope.intake import MOST_IMAGES as MOST_IN_BATCH
@@ -436,12 +436,7 @@ class Scope:
 
     def _run(self, batch: Batch, layers: str | Sequence[str] | None) -> Maps:
         for x in batch.inputs:
-            if x.dtype.kind == "f" and not np.isfinite(x).all():
-                bad = [i for i, row in zip(batch.ids, x, strict=True) if not np.isfinite(row).all()]
-                raise InputError(
-                    f"Images must be finite, as a ReLU hides what is not; NaN or infinity is in "
-                    f"{', '.join(bad[:5])}."
-                )
+            check_finite(x, batch.ids)
         traced = self._intake.fitting(batch.inputs)
         taps = traced.resolve(layers)
         wanted = [*traced.outputs.values(), *[tap.tensor for tap in taps]]

@@ -175,7 +175,7 @@ def test_counts_sum_to_total():
 
 def panel_of(**numbers):
     whole = {name: numbers.get(name, 0) for name in CHANNEL_VERDICTS}
-    return clarity_panel({"total": sum(whole.values()), **whole})
+    return clarity_panel({"total": sum(whole.values()), **whole}, 800)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,8 @@ def test_the_clarity_verdict_is_made_of_judged_channels(numbers, verdict):
 def test_without_nulls_the_clarity_panel_says_what_was_seen_and_what_was_not_tested():
     panel = panel_of(dead=5, constant=1, not_judged=1994)
     assert panel.summary.startswith("Found among 2,000 channels: 5 dead and 1 constant.")
-    assert "not tested" in panel.summary
+    assert "not judged yet" in panel.summary
+    assert panel.verdict == "not-tested"
 
 
 def test_doubts_about_the_images_carry_their_reason():

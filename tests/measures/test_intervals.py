@@ -57,5 +57,6 @@ def test_too_few_images_say_nothing():
     low, high = interval(rows)
     assert np.isfinite([low[0], high[0]]).all()
     assert np.isnan([low[1], high[1]]).all()
+    assert np.isnan(interval(np.zeros((0, 2)))).all()
     crops = np.random.default_rng(5).normal(size=(40, 2))
     assert np.isnan(interval(crops, groups=np.arange(40) % 5)[0]).all()

@@ -12,7 +12,8 @@ from nets import SIDE, L, crops, net, settled
 from layerscope import zoo
 from layerscope.errors import InputError
 from layerscope.images.preprocess import CANDIDATES, preprocessing
-from layerscope.model.fingerprint import Fingerprint, by_accuracy, contradicts, fingerprint
+from layerscope.model.contradiction import contradicts
+from layerscope.model.fingerprint import Fingerprint, by_accuracy, fingerprint
 from layerscope.model.preprocessing import own_preprocessing
 from layerscope.model.traced import TracedModel
 

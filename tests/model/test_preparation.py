@@ -144,3 +144,27 @@ def test_a_model_for_any_size_is_asked_with_images_of_one_size(folder, tmp_path)
         shape = (SIDE + i, SIDE)
         Image.fromarray(pixels.astype(np.uint8)).resize(shape).save(tmp_path / f"{i}.png")
     assert layerscope.Scope(model).preparation(tmp_path).steps.name == "0..1"
+
+
+def test_what_is_beyond_doubt_is_said_even_where_the_right_one_cannot_be_told(folder):
+    keras.utils.set_random_seed(6)
+    image = keras.Input((SIDE, SIDE, 3))
+    x = L.BatchNormalization(momentum=0.99)(L.Conv2D(16, 3)(image))
+    model = keras.Model(image, L.GlobalAveragePooling2D()(x))
+    for _ in range(20):  # far from settled
+        model(preprocessing("0..1").apply(crops(200, 0)), training=True)
+    with pytest.raises(InputError, match="cannot be found out"):
+        layerscope.Scope(model).maps(sorted(folder.rglob("*.png"))[::2])
+    doubted = layerscope.Scope(model, "none").preparation(folder)
+    assert "is nothing like what that layer stored in training" in doubted.suspect
+
+
+@pytest.mark.parametrize("steps", [1, 3, 30])
+def test_the_right_choice_is_not_doubted_however_little_was_trained(folder, steps):
+    keras.utils.set_random_seed(6)
+    image = keras.Input((SIDE, SIDE, 3))
+    x = L.BatchNormalization(momentum=0.99)(L.Conv2D(16, 3)(image))
+    model = keras.Model(image, L.GlobalAveragePooling2D()(x))
+    for _ in range(steps):
+        model(crops(200, 0), training=True)
+    assert not layerscope.Scope(model, "none").preparation(folder).suspect

@@ -190,6 +190,13 @@ def _words(
             f"of {which}: far below 0 is the usual cause. A smaller learning rate, less weight "
             "decay or a leaky activation may keep such channels alive in a new training.",
         )
+    if verdict == "constant" and float(own["saturated_share"].min()) > 0.99:
+        return (
+            f"{who} {'is' if one else 'are'} at the bound of the activation in every pixel of "
+            f"{seen}.",
+            "Input on a larger scale than in training is a common cause: check the preprocessing, "
+            f"then the bias and the scale of the weights of {which}.",
+        )
     if verdict == "constant":
         return (
             f"{who} {'holds' if one else 'hold'} one value on {seen}, everywhere: {each} varies "
@@ -221,8 +228,8 @@ def _broken(who: str, layer: str, seen: str, first: str) -> tuple[str, str]:
     )
 
 
-def clarity_panel(total: Counts) -> Panel:
-    """Return what the clarity panel says.
+def clarity_panel(total: Counts, images: int, limits: VitalityLimits = LIMITS) -> Panel:
+    """Return what the clarity panel says of channels that were seen on so many images.
 
     Judged are all channels but the ``not_judged`` ones. Clear: at least 80 % of them are. Unsure:
     over 50 % are. Unclear: at most 20 % are clear. Mixed: the rest. Unsure goes before unclear,
@@ -233,8 +240,17 @@ def clarity_panel(total: Counts) -> Panel:
     judged = total["total"] - total["not_judged"]
     said = [f"{total[name]:,} {name.replace('_', '-')}" for name in _VITALITY if total[name]]
     if not judged or (total["not_judged"] and not any(total[name] for name in _STRUCTURE)):
-        reason = "Whether maps show the image clearly was not tested: that needs nulls."
+        reason = (
+            "Whether maps show the image clearly is not judged yet; the figures for it, beside "
+            "noise input and a twin with fresh weights, are in channels.parquet."
+        )
         found = conjoined(said) or "none dead, constant, saturated or non-finite"
+        if images < limits.fewest_images:
+            reason = (
+                f"{count(images, 'image')} are too few to call a channel dead, constant or "
+                f"saturated: that takes {limits.fewest_images}."
+            )
+            found = conjoined(said) or "none non-finite"
         seen = f"Found among {count(total['total'], 'channel')}: {found}."
         return Panel("not-tested", f"{seen} {reason}", (reason,))
     clear, unsure = total["clear"] / judged, total["unsure"] / judged

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.text import Text
 
+from layerscope.audit.figures import count
 from layerscope.audit.findings import check_fail_on, failing
 from layerscope.auditing import REPORT, Audited
 from layerscope.render.labels import plain
@@ -53,6 +54,8 @@ def run(
             tell=tell,
             warn=warn,
         )
+        if found.prepared and found.prepared.chosen_by in ("fingerprint", "accuracy"):
+            warn(str(found.prepared))
     if as_json:
         sys.stdout.write(found.result.to_json())
     else:
@@ -78,7 +81,7 @@ def _print(found: Audited, output: Path) -> None:
             if one.severity == severity:
                 words = escape(plain(f"{one.kind}: {one.message}"))
                 console.print(f"[bold]{severity}[/bold] {words}")
-    more = f" ({notes} notes are in it)" if notes else ""
+    more = f" (with {count(notes, 'note')})" if notes else ""
     console.print(escape(plain(f"{output / REPORT}{more}")))
 
 

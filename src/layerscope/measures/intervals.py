@@ -31,12 +31,14 @@ def resampled_means(
     Returns:
         (B, C); NaN where no image drawn has a value.
     """
+    if not len(rows):
+        return np.full((draws, rows.shape[1]), np.nan)
     known = np.isfinite(rows)
     values = np.where(known, rows, 0).astype(np.float32)
     members = np.unique(np.arange(len(rows)) if groups is None else groups, return_inverse=True)[1]
-    count = int(members.max()) + 1 if len(members) else 0
+    count = int(members.max()) + 1
     random = np.random.default_rng(seed)
-    drawn = random.multinomial(count, np.full(count, 1 / max(count, 1)), size=draws)
+    drawn = random.multinomial(count, np.full(count, 1 / count), size=draws)
     weights = drawn[:, members].astype(np.float32)
     total, number = weights @ values, weights @ known.astype(np.float32)
     return np.asarray(total / np.where(number > 0, number, np.nan), np.float64)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from layerscope.errors import InputError
-from layerscope.images.preprocess import CANDIDATES, Preprocessing, preprocessing
+from layerscope.images.preprocess import CANDIDATES, Preprocessing
 from layerscope.model.traced import TracedModel, view
 from layerscope.vocabulary import Floats
 
@@ -136,28 +136,6 @@ def fingerprint(
     runner_up = groups[1][0] if len(groups) > 1 else None
     paths = tuple(norm.path for norm in norms)
     return Fingerprint(chosen, runner_up, reason, groups, divergences, paths, len(images))
-
-
-def contradicts(found: Fingerprint, explicit: str) -> str:
-    """Why the user's own choice of preprocessing is doubtful; empty where nothing speaks against.
-
-    Args:
-        found: at best made with ``candidates`` that include the explicit one.
-        explicit: its name, as the user wrote it.
-    """
-    if found.chosen is None:
-        return ""
-    group = next(group for group in found.groups if found.chosen in group)
-    asked = preprocessing(explicit)
-    if explicit in group or any(_same_figures(asked, preprocessing(name)) for name in group):
-        return ""
-    own = found.divergences.get(explicit)
-    scored = f", under {explicit} {own[0]:.2g}" if own else ""
-    return (
-        f"The model was asked to run with preprocessing {explicit}, and its BatchNorm statistics "
-        f"speak for {_together(group)}: the divergence at '{found.layers[0]}' is "
-        f"{found.divergences[found.chosen][0]:.2g}{scored} ({found.images} images)."
-    )
 
 
 @dataclass(frozen=True)
@@ -386,7 +364,7 @@ def _verdict(
             "that the scale of the values cannot be told."
         )
     return best, (
-        f"{_together(groups[0])} gives the mean and variance that {evidence}; next is {other} "
+        f"{together(groups[0])} gives the mean and variance that {evidence}; next is {other} "
         f"with {rival:.2g})."
     )
 
@@ -419,11 +397,13 @@ def _silent(reason: str) -> Fingerprint:
     return Fingerprint(None, None, reason)
 
 
-def _together(group: Sequence[str]) -> str:
+def together(group: Sequence[str]) -> str:
+    """The names of candidates that come to the same, as one."""
     return group[0] + (f" (the same as {', '.join(group[1:])})" if len(group) > 1 else "")
 
 
-def _same_figures(one: Preprocessing, other: Preprocessing) -> bool:
+def same_figures(one: Preprocessing, other: Preprocessing) -> bool:
+    """Whether two preprocessings do the same but for rounding."""
     if one.bgr != other.bgr:
         return False
     ramp = np.linspace(0, 255, 64, dtype=np.float32)[:, None, None].repeat(3, -1)
@@ -491,5 +471,5 @@ def _clearly_best(
     second = groups[1][0]
     return (
         best,
-        f"{_together(groups[0])} gets {share} images right, {second} {right[second].sum()}.",
+        f"{together(groups[0])} gets {share} images right, {second} {right[second].sum()}.",
     )

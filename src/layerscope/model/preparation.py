@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from layerscope.errors import InputError
 from layerscope.images.preprocess import CANDIDATES, Preprocessing, preprocessing
+from layerscope.model.contradiction import contradicts
 from layerscope.model.fingerprint import (
     FEWEST,
     MOST,
     Fingerprint,
     Trial,
     by_accuracy,
-    contradicts,
     fingerprint,
 )
 from layerscope.model.preprocessing import own_preprocessing

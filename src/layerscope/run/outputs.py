@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from layerscope.feed import check_finite
 from layerscope.images import Source
 from layerscope.run.local import Compute, Progress
 from layerscope.run.shards import batches, read_shards
@@ -60,8 +61,12 @@ def outputs(
         labels.extend(known.tolist())
         read.extend(np.isin(np.arange(count), places).tolist())
         skipped.extend(shard.skipped)
-        found = [compute(np.stack(shard.images[part]))[1] for part in batches(shard.images, size)]
-        vectors = [one for one in found if one is not None]
+        vectors = list[Floats]()
+        for part in batches(shard.images, size):
+            pixels = np.stack(shard.images[part])
+            check_finite(pixels, shard.ids[part])
+            found = compute(pixels)[1]
+            vectors += [] if found is None else [found]
         if vectors:
             rows = np.full((count, vectors[0].shape[1]), np.nan, np.float32)
             rows[places] = np.concatenate(vectors)

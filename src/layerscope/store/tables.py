@@ -47,10 +47,13 @@ def read_table(path: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
         with path.open("rb") as file:
             frame = pd.read_parquet(file, engine="pyarrow")
     except FileNotFoundError as error:
-        raise MissingFileError(f"There is no table '{path}'; finish the run first.") from error
+        raise MissingFileError(
+            f"There is no table '{path}'; if its run is finished, a file was lost: name another "
+            "directory for a new run."
+        ) from error
     except ValueError as error:  # pyarrow's ArrowInvalid is one
         raise InputError(
-            f"The table '{path}' is damaged ({error}); delete it and run again."
+            f"The table '{path}' is damaged ({error}); name another directory for a new run."
         ) from error
     except OSError as error:
         raise cannot_be_read(path, error) from error
