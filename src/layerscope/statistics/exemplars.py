@@ -45,10 +45,12 @@ class Exemplars:
         score = np.where(batch.sums.finite, batch.sums.maximum, np.nan).astype(np.float32)
         image = np.broadcast_to(batch.positions[:, None], score.shape)
         for end in _ENDS:
-            last = state[f"{end}_score"][-1]
+            last, holder = state[f"{end}_score"][-1], state[f"{end}_image"][-1]
             with np.errstate(invalid="ignore"):
-                beaten = score >= last if end == "top" else score <= last
-            enters = np.isfinite(score) & (beaten | np.isnan(last))
+                ahead = score > last if end == "top" else score < last
+                # Ties are common: maps that are silent, or at the bound of their activation.
+                ahead |= (score == last) & (image < holder)
+            enters = np.isfinite(score) & (ahead | np.isnan(last))
             channels = np.flatnonzero(enters.any(0))
             if len(channels) == 0:
                 continue
