@@ -1,5 +1,7 @@
 """Which preprocessing image files get, who chose it and what is said about it."""
 
+from contextlib import suppress
+
 import keras
 import numpy as np
 import pytest
@@ -168,3 +170,18 @@ def test_the_right_choice_is_not_doubted_however_little_was_trained(folder, step
     for _ in range(steps):
         model(crops(200, 0), training=True)
     assert not layerscope.Scope(model, "none").preparation(folder).suspect
+
+
+@pytest.mark.parametrize("steps", [30, 100, 200])
+@pytest.mark.parametrize("right", ["0..1", "-1..1", "torch"])
+def test_young_statistics_do_not_speak_for_a_wrong_preprocessing(folder, right, steps):
+    keras.utils.set_random_seed(6)
+    image = keras.Input((SIDE, SIDE, 3))
+    x = L.BatchNormalization(momentum=0.99)(L.Conv2D(16, 3)(image))
+    model = keras.Model(image, L.GlobalAveragePooling2D()(x))
+    ready = preprocessing(right).apply(crops(200, 0))
+    for _ in range(steps):
+        model(ready, training=True)
+    assert not layerscope.Scope(model, right).preparation(folder).suspect
+    with suppress(InputError):  # no answer is as good as the right one
+        assert layerscope.Scope(model).preparation(folder).steps.name == right

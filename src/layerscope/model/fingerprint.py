@@ -45,6 +45,8 @@ CONTRAST = (40.0, 95.0)
 """Standard deviation of ordinary images, of 0..255. Beyond it a candidate that differs by its
 scale alone (`torch` and `-1..1`: 2.2) could be mistaken, so the next one must be `FAR`."""
 FAR = 1.0
+YOUNG = (0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
+"""Shares of what they began with that young statistics may hold."""
 ALPHA = 0.01
 """Level of the tests on accuracy, shared among the rivals."""
 
@@ -108,11 +110,15 @@ def fingerprint(
     traced.check_inputs([images])
     norms = _norms(traced)
     if not norms:
-        return _silent("The model has no BatchNorm layer whose statistics were trained.")
+        return Fingerprint(
+            None, None, "The model has no BatchNorm layer whose statistics were trained."
+        )
     if len(images) < FEWEST:
-        return _silent(
+        return Fingerprint(
+            None,
+            None,
             f"The BatchNorm fingerprint needs at least {FEWEST} images, and {len(images)} were "
-            "given."
+            "given.",
         )
     usable = {c.name: c for c in candidates if _applies(c, images.shape[-1])}
     seen = {name: _measure(traced, norms, c, images) for name, c in usable.items()}
@@ -126,13 +132,18 @@ def fingerprint(
     if chosen and images.shape[-1] == 3:
         swapped = _measure(traced, norms[:1], _swapped(usable[chosen]), images)[0]
         if _divergence(swapped).mean() < REVERSED * _divergence(first[chosen]).mean():
-            chosen, reason = (
-                None,
-                (
-                    f"{chosen} fits best, and with the colours in reversed order it fits better "
-                    f"still: '{norms[0].path}' was trained with another order."
-                ),
+            reason = (
+                f"{chosen} fits best, and with the colours in reversed order it fits better "
+                f"still: '{norms[0].path}' was trained with another order."
             )
+            chosen = None
+    if chosen and (other := _young(first, groups)):
+        reason = (
+            f"{chosen} fits best, and {other} would fit better still if the statistics of "
+            f"'{norms[0].path}' had not settled in training, and hold part of the values that "
+            "they began with."
+        )
+        chosen = None
     runner_up = groups[1][0] if len(groups) > 1 else None
     paths = tuple(norm.path for norm in norms)
     return Fingerprint(chosen, runner_up, reason, groups, divergences, paths, len(images))
@@ -220,6 +231,7 @@ class _Moments:
     first: Doubles
     second: Doubles
     stored: Doubles  # variance
+    centre: Doubles  # the stored mean
 
 
 def _norms(traced: TracedModel) -> list[_Norm]:
@@ -269,7 +281,7 @@ def _measure(
     for part, norm in zip(parts, norms, strict=True):
         live = norm.variance > 1e-6 * norm.variance.max()
         first, second = (np.array(sums)[:, live] for sums in zip(*part, strict=True))
-        measured.append(_Moments(first, second, norm.variance[live]))
+        measured.append(_Moments(first, second, norm.variance[live], norm.mean[live]))
     return measured
 
 
@@ -289,6 +301,27 @@ def _divergence(seen: _Moments, rows: NDArray[np.intp] | slice = slice(None)) ->
         found = 0.5 * (np.log(seen.stored / v) + mean_square / seen.stored - 1)
     result: Doubles = np.where(np.isfinite(found), found, np.inf)
     return result
+
+
+def _young(seen: Mapping[str, _Moments], groups: Sequence[Sequence[str]]) -> str:
+    """A different candidate that fits better than the best one, if statistics are young.
+
+    A share a of what a BatchNorm layer stores is still the 0 and 1 that it began with, where few
+    steps were trained. Under the right candidate settled statistics leave no room for that.
+    """
+    best = float(np.median(_divergence(seen[groups[0][0]])))
+    for group in groups[1:]:
+        moments = seen[group[0]]
+        around = moments.first.mean(0)
+        m, v = moments.centre + around, moments.second.mean(0) - around**2
+        for share in YOUNG:
+            mean, variance = (1 - share) * m, (1 - share) * v + share
+            square = variance + (mean - moments.centre) ** 2
+            with np.errstate(all="ignore"):
+                d = 0.5 * (np.log(moments.stored / variance) + square / moments.stored - 1)
+            if float(np.median(d)) < best:
+                return group[0]
+    return ""
 
 
 # Deciding
@@ -391,10 +424,6 @@ def _resampled(
         rival = [float(np.median(_divergence(seen[group[0]], rows))) for rows in draws]
         wins &= np.median(again, axis=1) < np.array(rival)
     return float(np.median(settled)), float(np.quantile(settled, 0.75)), float(wins.mean())
-
-
-def _silent(reason: str) -> Fingerprint:
-    return Fingerprint(None, None, reason)
 
 
 def together(group: Sequence[str]) -> str:
