@@ -1,7 +1,9 @@
 """Whether what BatchNorm layers stored speaks against a preprocessing that was asked for."""
 
-from layerscope.images.preprocess import preprocessing
-from layerscope.model.fingerprint import FAR, Fingerprint, same_figures, together
+import numpy as np
+
+from layerscope.images.preprocess import Preprocessing, preprocessing
+from layerscope.model.fingerprint import FAR, Fingerprint, alike, together
 
 ABSURD = 100.0
 """Divergence that no lack of training explains: statistics that were updated once, with the usual
@@ -19,7 +21,7 @@ def contradicts(found: Fingerprint, explicit: str) -> str:
         return _beyond_doubt(found, explicit)
     group = next(group for group in found.groups if found.chosen in group)
     asked = preprocessing(explicit)
-    if explicit in group or any(same_figures(asked, preprocessing(name)) for name in group):
+    if explicit in group or any(_same_figures(asked, preprocessing(name)) for name in group):
         return ""
     own = found.divergences.get(explicit)
     scored = f", under {explicit} {own[0]:.2g}" if own else ""
@@ -43,3 +45,11 @@ def _beyond_doubt(found: Fingerprint, explicit: str) -> str:
         f"'{found.layers[0]}' is nothing like what that layer stored in training: the divergence "
         f"is {own:.2g}, and {least:.2g} under {best} ({found.images} images)."
     )
+
+
+def _same_figures(one: Preprocessing, other: Preprocessing) -> bool:
+    """Whether two preprocessings do the same but for rounding."""
+    if one.bgr != other.bgr:
+        return False
+    ramp = np.linspace(0, 255, 64, dtype=np.float32)[:, None, None].repeat(3, -1)
+    return alike(one.apply(ramp), other.apply(ramp))

@@ -341,9 +341,7 @@ def _groups(
     for name in usable:
         for group in groups:
             near = abs(scores[name] - scores[group[0]]) <= 0.05 + 0.1 * abs(scores[name])
-            if (near or scores[name] == scores[group[0]]) and _alike(
-                inputs[name], inputs[group[0]]
-            ):
+            if (near or scores[name] == scores[group[0]]) and alike(inputs[name], inputs[group[0]]):
                 group.append(name)
                 break
         else:
@@ -351,7 +349,8 @@ def _groups(
     return tuple(map(tuple, sorted(groups, key=lambda group: min(scores[n] for n in group))))
 
 
-def _alike(one: Floats, other: Floats) -> bool:
+def alike(one: Floats, other: Floats) -> bool:
+    """Whether two arrays of inputs differ by little."""
     difference = float(np.sqrt(np.mean(np.square(one - other), dtype=np.float64)))
     return difference <= 0.05 * float(np.std(other, dtype=np.float64))
 
@@ -429,14 +428,6 @@ def _resampled(
 def together(group: Sequence[str]) -> str:
     """The names of candidates that come to the same, as one."""
     return group[0] + (f" (the same as {', '.join(group[1:])})" if len(group) > 1 else "")
-
-
-def same_figures(one: Preprocessing, other: Preprocessing) -> bool:
-    """Whether two preprocessings do the same but for rounding."""
-    if one.bgr != other.bgr:
-        return False
-    ramp = np.linspace(0, 255, 64, dtype=np.float32)[:, None, None].repeat(3, -1)
-    return _alike(one.apply(ramp), other.apply(ramp))
 
 
 # Labels
