@@ -1,5 +1,6 @@
 """`layerscope audit`, first form: what it says, writes and exits with."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -187,11 +188,26 @@ def test_labels_that_do_not_fit_are_a_finding_and_no_accuracy(folder, tmp_path):
     assert content["model"]["layers"] == []
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_that_cannot_be_written_gives_exit_code_4(folder, tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o500)
-    result = audit(folder / "model.keras", folder / "test", "-o", tmp_path / "closed" / "run")
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC], ids=["denied", "full"])
+@pytest.mark.parametrize("what", ["mkdir", "open"])
+def test_a_disk_that_refuses_is_told_in_one_line_with_exit_code_4(
+    folder, tmp_path, monkeypatch, what, number
+):
+    real, run = getattr(Path, what), tmp_path / "run"
+
+    def refuse(path, *args, **kwargs):
+        if run in (path, *path.parents):
+            raise OSError(number, os.strerror(number))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, what, refuse)
+    result = audit(folder / "model.keras", folder / "test", "-o", run)
     assert result.exit_code == 4
+    refused = run if what == "mkdir" else run / "manifest.json"
+    assert result.stderr == (
+        f"layerscope: '{refused}' cannot be written ({os.strerror(number)}); make room or choose "
+        "another directory. What was saved before stays.\n"
+    )
 
 
 def test_python_users_hold_findings_panels_statement_and_save(folder, tmp_path):
