@@ -12,7 +12,6 @@ from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
 from layerscope.audit.performance import Performance, low_accuracy, performance, performance_panel
 from layerscope.audit.result import (
-    Alternative,
     Audit,
     DataSet,
     LayerResult,
@@ -211,8 +210,7 @@ def _of_inputs(prepared: Preparation | None, test: Split, train: Split | None) -
 def _choice(prepared: Preparation | None, plan: Plan) -> PreprocessChoice:
     if prepared is None:
         return PreprocessChoice(plan.preprocessing or "none", "user")
-    others = tuple(Alternative(a.name, a.divergence, a.accuracy) for a in prepared.alternatives)
-    return PreprocessChoice(prepared.steps.name, prepared.chosen_by, others)
+    return PreprocessChoice(prepared.steps.name, prepared.chosen_by, prepared.alternatives)
 
 
 def _provenance(plan: Plan) -> dict[str, object]:

@@ -47,6 +47,21 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """A preprocessing that was considered, with what was measured for it; ``None`` where nothing.
+
+    Attributes:
+        name: of the preprocessing.
+        divergence: at the first BatchNorm layer, 0 for a perfect fit.
+        accuracy: share of the labelled images that the model classifies as labelled, 0 to 1.
+    """
+
+    name: str
+    divergence: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One place in a model where a map can be read.
 

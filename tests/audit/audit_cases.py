@@ -9,7 +9,6 @@ from layerscope.audit.clarity import added, clarity_panel, verdicts, vitality_fi
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
 from layerscope.audit.performance import low_accuracy, performance, performance_panel
 from layerscope.audit.result import (
-    Alternative,
     Audit,
     DataSet,
     ModelFacts,
@@ -17,7 +16,7 @@ from layerscope.audit.result import (
     layer_results,
 )
 from layerscope.measures.vitality import relative_range
-from layerscope.vocabulary import Layer, Skipped
+from layerscope.vocabulary import Alternative, Layer, Skipped
 
 HOSTILE = '"><script>alert(1)</script>\u202e\udcff\x00'
 IMAGES = 800

@@ -21,7 +21,7 @@ from layerscope.audit.clarity import Counts, added, counts
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName, untested
 from layerscope.audit.performance import Performance
 from layerscope.audit.statement import sentences
-from layerscope.vocabulary import Layer, Skipped
+from layerscope.vocabulary import Alternative, Layer, Skipped
 
 SCHEMA_VERSION = 1
 NOT_RUN = untested("This panel was not run.")
@@ -46,15 +46,6 @@ class LayerResult:
     regime: str | None = None
     effective: float | None = None
     learned: Learned = "not-tested"
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """A preprocessing that was considered, with the evidence for or against it."""
-
-    name: str
-    divergence: float | None = None
-    accuracy: float | None = None
 
 
 @dataclass(frozen=True)

@@ -20,25 +20,10 @@ from layerscope.model.fingerprint import (
 )
 from layerscope.model.preprocessing import own_preprocessing
 from layerscope.model.traced import TracedModel
-from layerscope.vocabulary import Floats
+from layerscope.vocabulary import Alternative, Floats
 
 CHOICES = "none, 0..1, -1..1, caffe, torch, keras:NAME or mean=127,std=128"
 AS_GIVEN = "The images are arrays and were used as given."
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """One candidate with what was measured for it; ``None`` where nothing was.
-
-    Attributes:
-        name: of the preprocessing.
-        divergence: at the first BatchNorm layer, 0 for a perfect fit.
-        accuracy: share of the labelled images that the model classifies as labelled, 0 to 1.
-    """
-
-    name: str
-    divergence: float | None = None
-    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
