@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from layerscope.audit.figures import listed
 from layerscope.document.compose import (
     WHOLE_LAYER,
     beside,
@@ -11,7 +12,6 @@ from layerscope.document.compose import (
     grid,
     heading,
     legend,
-    listed,
     number,
     overlay,
     overview,

@@ -6,6 +6,7 @@ from math import isfinite
 
 import numpy as np
 
+from layerscope.audit.figures import listed
 from layerscope.document.colour import (
     NON_FINITE_RGB,
     Bytes,
@@ -49,9 +50,6 @@ MOST_NAMES, LONGEST_TITLE = 3, 60
 
 STILL_DRAWN = 16
 """Of a layer without an ordinary map so many are drawn, to show that."""
-
-NAMED = 8
-"""How many channels a remark names before it says how many more there are."""
 
 
 def grid(
@@ -466,10 +464,3 @@ def _remarks(selection: Selection, layer: Layer, images: int) -> tuple[str, ...]
 
 def _maps(count: int) -> str:
     return "1 map" if count == 1 else f"{count} maps"
-
-
-def listed(channels: Sequence[int]) -> str:
-    """Channel numbers in words; a long list is cut, and says so."""
-    words = ", ".join(str(channel) for channel in channels[:NAMED])
-    more = len(channels) - NAMED
-    return f"{words} and {more} more" if more > 0 else words
