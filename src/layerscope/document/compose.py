@@ -31,6 +31,7 @@ from layerscope.document.parts import (
 from layerscope.document.whole import composite, factors
 from layerscope.errors import InputError
 from layerscope.measures.depth import regime
+from layerscope.measures.specificity import LUMINANCE
 from layerscope.measures.vitality import ROUNDING
 from layerscope.selection import Selection, select
 from layerscope.vocabulary import Floats, Layer
@@ -234,7 +235,7 @@ def overlay(photo: Bytes, values: Floats, alpha: float = 0.4, signed: bool = Fal
         for length, cells in zip(photo.shape[:2], values.shape, strict=True)
     )
     cells = values[np.ix_(rows, columns)]
-    grey = (photo @ np.array([0.299, 0.587, 0.114]))[..., None]
+    grey = (photo @ np.array(LUMINANCE))[..., None]
     blend = (1 - alpha) * grey + alpha * colourise(cells, scale)
     blend[~np.isfinite(cells)] = NON_FINITE_RGB
     words = f"{percent(alpha)} map over the photo"

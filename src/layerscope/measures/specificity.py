@@ -28,7 +28,8 @@ REFERENCES = (
 _SIGMAS = (1.0, 2.0, 4.0)
 """Scales of the edges, in pixels of the photo."""
 
-_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the luminance, ITU-R 601."""
 
 _FLAT = 1e-3
 """A reference with a standard deviation below this, in grey levels, is flat: a grey photo's
@@ -37,7 +38,7 @@ colours."""
 
 def luminance(photos: NDArray[Any]) -> Floats:
     """ITU-R 601 luminance of photos (..., 3) in 0..255; float32 (...), 0..255."""
-    return np.asarray(photos.astype(np.float32) @ _LUMINANCE)
+    return np.asarray(photos.astype(np.float32) @ np.array(LUMINANCE, np.float32))
 
 
 def full_references(photos: NDArray[Any]) -> Floats:
