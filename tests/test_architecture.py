@@ -85,7 +85,14 @@ def test_every_part_of_the_package_has_its_row():
     assert parts == {part for parts in ROWS for part in parts}
 
 
-@pytest.mark.parametrize("command", ["import layerscope", "from layerscope.interfaces import cli"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "import layerscope",
+        "from layerscope.interfaces import cli",
+        "from layerscope.interfaces import audit",
+    ],
+)
 def test_nothing_heavy_loads_before_it_is_needed(command: str):
     heavy = "tensorflow, keras, pandas, matplotlib, scipy, sklearn, skimage, zarr, PIL, jinja2"
     code = f"{command}; import sys; print([m for m in '{heavy}'.split(', ') if m in sys.modules])"

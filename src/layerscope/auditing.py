@@ -20,7 +20,6 @@ from layerscope.audit.result import (
     layer_results,
 )
 from layerscope.document.report import report
-from layerscope.errors import InputError
 from layerscope.measures.depth import regime
 from layerscope.model.preparation import Preparation
 from layerscope.profile import Profile, write_profile
@@ -33,8 +32,6 @@ from layerscope.store.manifest import replacing
 from layerscope.vocabulary import Layer
 
 REPORT, RESULT = "report.html", "audit.json"
-BUILT: tuple[PanelName, ...] = ("clarity", "performance")
-"""Panels that an audit can run so far."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +91,6 @@ class Audited:
 
     def _repr_html_(self) -> str:
         return DocumentDisplay(report(self.result))._repr_html_()
-
-
-def asked_panels(panels: Sequence[str] | None) -> tuple[PanelName, ...]:
-    """The panels to run: those asked for, or all there are.
-
-    Raises:
-        InputError: one has another name, or cannot be run yet.
-    """
-    if panels is None:
-        return BUILT
-    unknown = [name for name in panels if name not in BUILT]
-    if unknown or isinstance(panels, str) or not panels:
-        raise InputError(
-            f"Panels are a list of {', '.join(BUILT)}; got "
-            f"{', '.join(map(repr, unknown)) or repr(panels)}."
-        )
-    return tuple(name for name in BUILT if name in panels)
 
 
 @dataclass(frozen=True)

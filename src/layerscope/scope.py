@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import pandas as pd
 
+from layerscope.audit.findings import asked_panels
 from layerscope.audit.result import ModelFacts
-from layerscope.auditing import Audited, Split, asked_panels, judged
+from layerscope.auditing import Audited, Split, judged
 from layerscope.document.colour import photo
 from layerscope.errors import InputError
 from layerscope.feed import Batch, Collected, check_finite

@@ -206,6 +206,50 @@ def test_a_folder_that_cannot_be_written_is_exit_4(folder, tmp_path):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--fail-on", "deadly"], 2, "'deadly'"),
+        (["--panels", "beauty"], 2, "Panels are a list of clarity, performance; got 'beauty'"),
+        (["-o", "photo.jpg"], 2, "'photo.jpg' is or lies below a file"),
+        (["-o", "photo.jpg/run"], 2, "is or lies below a file"),
+        (["-o", "saved"], 2, "holds other things ('saved_model.pb')"),
+        (["-o", "sealed/run"], 4, "'sealed/run' cannot be written (Permission denied)"),
+    ],
+)
+def test_an_audit_refuses_bad_options_before_tensorflow_starts(
+    folder, monkeypatch, options, code, message
+):
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: Path(p).name != "sealed" and real(p, mode))
+    monkeypatch.setattr("layerscope.interfaces.cli._start", lambda: pytest.fail("it starts"))
+    (folder / "sealed").mkdir(exist_ok=True)
+    before = sorted(folder.rglob("*"))
+    done = run("audit", "no.keras", "no", *options, cwd=folder)
+    assert done.exit_code == code, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("package", ["keras", "rich"])
+def test_a_missing_package_is_one_sentence_and_exit_4(package):
+    lines = [
+        "import sys",
+        "from layerscope.interfaces.cli import main",
+        "for name in [n for n in sys.modules if n.split('.')[0] == sys.argv[1]]:",
+        "    del sys.modules[name]",
+        "sys.modules[sys.argv.pop(1)] = None",
+        "main()",
+    ]
+    command = [sys.executable, "-c", "\n".join(lines), package, "audit", "no.keras", "no"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 4, done.stderr
+    assert package in done.stderr
+    assert "install" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_hostile_names_reach_no_terminal(folder):
     done = run("show", folder / "model.keras", "\x1b[31mred\nline.jpg")
     assert done.exit_code == 2

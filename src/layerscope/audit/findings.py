@@ -15,6 +15,8 @@ PanelName = Literal["clarity", "focus", "leakage", "memorisation", "performance"
 SEVERITIES: tuple[Severity, ...] = ("fail", "warn", "info")
 """The gravest first."""
 PANELS: tuple[PanelName, ...] = ("clarity", "focus", "leakage", "memorisation", "performance")
+BUILT: tuple[PanelName, ...] = ("clarity", "performance")
+"""Panels that an audit can run so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,23 @@ VERDICTS: Mapping[PanelName, tuple[str, ...]] = {
 def untested(reason: str) -> Panel:
     """Return a panel that was not run, with the reason as a sentence."""
     return Panel("not-tested", reason, (reason,))
+
+
+def asked_panels(panels: Sequence[str] | None) -> tuple[PanelName, ...]:
+    """Return the panels to run: those asked for, or all there are.
+
+    Raises:
+        InputError: one has another name, or cannot be run yet.
+    """
+    if panels is None:
+        return BUILT
+    unknown = [name for name in panels if name not in BUILT]
+    if unknown or isinstance(panels, str) or not panels:
+        raise InputError(
+            f"Panels are a list of {', '.join(BUILT)}; got "
+            f"{', '.join(map(repr, unknown)) or repr(panels)}."
+        )
+    return tuple(name for name in BUILT if name in panels)
 
 
 def check_fail_on(names: Sequence[str]) -> None:

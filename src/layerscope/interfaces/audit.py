@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,15 +14,31 @@ from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.text import Text
 
 from layerscope.audit.figures import count
-from layerscope.audit.findings import check_fail_on, failing
-from layerscope.auditing import REPORT, Audited
+from layerscope.audit.findings import asked_panels, check_fail_on, failing
 from layerscope.render.labels import plain
-from layerscope.run.local import Progress
+from layerscope.store.directory import check_place
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these load TensorFlow
+    from layerscope.auditing import Audited
+    from layerscope.run.local import Progress
     from layerscope.scope import Scope
 
 FOUND, SKIPPED = 1, 3
+
+_Ears: TypeAlias = tuple[Callable[["Progress"], None], Callable[[str], None]]
+"""Who hears how far the work is, and who hears warnings."""
+
+
+def check(output: Path, panels: Sequence[str] | None, fail_on: Sequence[str]) -> None:
+    """Refuse what can be refused before a model is loaded; nothing is written.
+
+    Raises:
+        InputError: a name is unknown, or no run can be kept at that place.
+        EnvironmentFailure: nothing can be written there.
+    """
+    check_fail_on(fail_on)
+    asked_panels(panels)
+    check_place(output)
 
 
 def run(
@@ -43,7 +59,6 @@ def run(
         InputError: options, images or the directory cannot be used.
         EnvironmentFailure: disk or memory.
     """
-    check_fail_on(fail_on)
     with _watched(quiet) as (tell, warn):
         found = scope.audit(
             images,
@@ -65,13 +80,13 @@ def run(
     return SKIPPED if _lost(found) > max_skipped else 0
 
 
-def _lost(found: Audited) -> float:
+def _lost(found: "Audited") -> float:
     """The largest share of a set of images that could not be read."""
     sets = [data for data in (found.result.test, found.result.train) if data is not None]
     return max(len(data.skipped) / max(1, data.images + len(data.skipped)) for data in sets)
 
 
-def _print(found: Audited, output: Path) -> None:
+def _print(found: "Audited", output: Path) -> None:
     """What the audit says, problems and warnings, and where the report is."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(plain(found.statement)))
@@ -81,6 +96,8 @@ def _print(found: Audited, output: Path) -> None:
             if one.severity == severity:
                 words = escape(plain(f"{one.kind}: {one.message}"))
                 console.print(f"[bold]{severity}[/bold] {words}")
+    from layerscope.auditing import REPORT  # loads TensorFlow, which is there by now
+
     more = f" (with {count(notes, 'note')})" if notes else ""
     console.print(escape(plain(f"{output / REPORT}{more}")))
 
@@ -94,7 +111,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def _watched(quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+def _watched(quiet: bool) -> Iterator[_Ears]:
     """Show stage, rate and time left on stderr, where someone watches."""
     console = Console(stderr=True)
 
@@ -115,7 +132,7 @@ def _watched(quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Callable
     with Bar(*columns, console=console, transient=True) as bar:
         stages: dict[str, int] = {}
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: "Progress") -> None:
             if progress.stage not in stages:
                 stages[progress.stage] = bar.add_task(progress.stage, total=progress.total)
             bar.update(stages[progress.stage], completed=progress.done)  # type: ignore[arg-type]

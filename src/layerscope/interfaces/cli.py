@@ -101,6 +101,9 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except EnvironmentFailure as error:
             raise _fail(str(error), ENVIRONMENT) from None
+        except ImportError as error:
+            text = f"A package that layerscope needs cannot be loaded ({error}); install it."
+            raise _fail(text, ENVIRONMENT) from None
         except MemoryError:
             text = "The machine's memory is used up: name fewer layers or a smaller --batch-size."
             raise _fail(text, ENVIRONMENT) from None
@@ -360,17 +363,20 @@ def audit(
 
     A run that was stopped goes on where it was when the same command is given again.
     """
+    from layerscope.interfaces.audit import check, run
+
+    asked = panels.split(",") if panels else None
+    failures = [name for name in fail_on.split(",") if name]
+    check(output, asked, failures)
     with _progress(quiet):
         scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)
-    from layerscope.interfaces.audit import run  # loads TensorFlow, which _scope keeps silent
-
     code = run(
         scope,
         images,
         train,
         output,
-        panels.split(",") if panels else None,
-        [name for name in fail_on.split(",") if name],
+        asked,
+        failures,
         max_skipped,
         as_json,
         batch_size,

@@ -6,12 +6,14 @@ import os
 # of an error, that it found none; whatever really fails still arrives as a Python exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from layerscope.errors import ModelError
+from layerscope.errors import EnvironmentFailure, ModelError
 
 try:
     import keras  # noqa: F401
-except (ImportError, ValueError) as error:  # KERAS_BACKEND names something not installed
-    raise ModelError(
+except (ImportError, ValueError) as error:
+    # A package is missing, or KERAS_BACKEND names something that Keras does not know.
+    kind = EnvironmentFailure if isinstance(error, ImportError) else ModelError
+    raise kind(
         f"Keras cannot start ({error}): layerscope needs its TensorFlow backend, so install "
         "tensorflow and set KERAS_BACKEND=tensorflow."
     ) from error

@@ -4,6 +4,7 @@
 old one and counts from the moment in which the manifest is replaced.
 """
 
+import errno
 import json
 import os
 import re
@@ -141,7 +142,12 @@ def open_run(
         EnvironmentFailure: the directory cannot be written.
     """
     run = Path(path)
-    _refuse_what_is_no_run(run)
+    check_place(run)
+    with told_as_failure(run):
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise _no_directory(run) from error
     with _locked(run):
         if (run / MANIFEST).exists():
             manifest = read_manifest(run)
@@ -153,22 +159,32 @@ def open_run(
         yield RunDirectory(run, manifest)
 
 
-def _refuse_what_is_no_run(run: Path) -> None:
+def check_place(run: Path) -> None:
+    """Refuse a place where no run can be kept; nothing is written.
+
+    Raises:
+        InputError: it is or lies below a file, or it is a directory that holds other things.
+        EnvironmentFailure: nothing can be written there.
+    """
     with told_as_failure(run):
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise InputError(
-                f"A run is kept in a directory, and '{run}' is or lies below a file; "
-                "choose another place."
-            ) from error
-        names = {entry.name for entry in run.iterdir()}
+        there = next(place for place in (run, *run.parents) if place.exists())
+        if not there.is_dir():
+            raise _no_directory(run)
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        names = {entry.name for entry in run.iterdir()} if there == run else set()
     others = sorted(names - {LOCK, f".{MANIFEST}.partial"})
     if others and MANIFEST not in names:
         raise InputError(
             f"A run needs a directory of its own, and '{run}' holds other things "
             f"({', '.join(map(repr, others[:3]))}); choose another directory."
         )
+
+
+def _no_directory(run: Path) -> InputError:
+    return InputError(
+        f"A run is kept in a directory, and '{run}' is or lies below a file; choose another place."
+    )
 
 
 @contextmanager
