@@ -13,7 +13,7 @@ PACKAGE = Path(layerscope.__file__).parent
 
 # From the inside outwards: a module imports only from its own row and the rows before it.
 ROWS = (
-    ("errors", "vocabulary"),
+    ("errors", "vocabulary", "compiled"),
     ("images",),
     ("model",),
     ("feed",),

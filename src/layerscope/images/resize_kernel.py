@@ -6,12 +6,14 @@ makes no array besides one row.
 
 from typing import Any
 
-import numba  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
 from numpy.typing import NDArray
 
+from layerscope.compiled import compiled
 
-def _colour_lines(  # type: ignore[no-untyped-def]
+
+@compiled()
+def _colour(  # type: ignore[no-untyped-def]
     lines, upper_row, lower_row, down, left, right, across, result
 ):
     """Fill ``result`` (h, 3 w) from ``lines`` (H, 3 W), uint8; the rest as in `_Places`."""
@@ -30,16 +32,6 @@ def _colour_lines(  # type: ignore[no-untyped-def]
             result[row, to + 1] = value + (between[end + 1] - value) * share
             value = between[start + 2]
             result[row, to + 2] = value + (between[end + 2] - value) * share
-
-
-def _compiled(function: Any) -> Any:
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder in which the compiled code could be kept
-        return numba.njit(nogil=True)(function)
-
-
-_colour = _compiled(_colour_lines)
 
 
 def bilinear(pixels: NDArray[Any], out: NDArray[np.float32], down: Any, across: Any) -> None:

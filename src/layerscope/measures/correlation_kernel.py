@@ -8,9 +8,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
 
+from layerscope.compiled import compiled
 from layerscope.measures.vitality import ROUNDING
 from layerscope.vocabulary import Floats
 
@@ -67,14 +67,7 @@ def _correlation(sums: Any, pixels: int, one: Floats, other: Floats) -> Any:
     return np.where(finite & varies, np.where(varies_changed, r, 0), np.nan)
 
 
-def _compiled(function: Any) -> Any:
-    try:
-        return numba.njit(nogil=True, cache=True, fastmath={"contract"})(function)
-    except RuntimeError:  # no folder in which the compiled code could be kept
-        return numba.njit(nogil=True, fastmath={"contract"})(function)
-
-
-@_compiled
+@compiled(fastmath={"contract"})
 def _sums(one, other, near, far, share, kept, sums):  # type: ignore[no-untyped-def]
     """Add to ``sums`` (5, C): u, v, u u, v v and u v."""
     height, _, channels = one.shape

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import numba  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import numpy as np
 from numba.core.compiler import Compiler  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+from layerscope.compiled import compiled
 
 
 class _Apart(Compiler):  # type: ignore[misc, unused-ignore]
@@ -19,15 +20,8 @@ class _Apart(Compiler):  # type: ignore[misc, unused-ignore]
         return super().define_pipelines()  # type: ignore[no-untyped-call, unused-ignore]
 
 
-def _compiled(function: Any) -> Any:
-    # Products may be fused with sums; nothing that would lose NaN or change the order of sums.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    options["pipeline_class"] = _Apart
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder in which the compiled code could be kept
-        return numba.njit(**options)(function)
-
+# Products may be fused with sums; nothing that would lose NaN or change the order of sums.
+_compiled = compiled(error_model="numpy", fastmath={"contract"}, pipeline_class=_Apart)
 
 LANES = 256  # most channels at a time: their running sums stay in the nearest cache
 
