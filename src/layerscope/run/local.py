@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from layerscope.errors import EnvironmentFailure
-from layerscope.feed import check_finite
 from layerscope.images import Source
 from layerscope.measures.structure import morans_i
 from layerscope.run.plan import FINE
@@ -241,9 +240,7 @@ def _computed(
     # Layer by layer in threads, one for each: less is lost by waiting than inside a layer.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for part in batches(shard.images, size):
-            pixels = np.stack(shard.images[part])
-            check_finite(pixels, shard.ids[part])
-            maps, outputs = compute(pixels)
+            maps, outputs = compute(shard.stacked(part))
             places = shard.places[part]
             inside, chosen = places - shard.start, sampled(places)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from layerscope.feed import check_finite
 from layerscope.images import Source
 from layerscope.run.local import Compute, Progress
 from layerscope.run.shards import batches, read_shards
@@ -63,9 +62,7 @@ def outputs(
         skipped.extend(shard.skipped)
         vectors = list[Floats]()
         for part in batches(shard.images, size):
-            pixels = np.stack(shard.images[part])
-            check_finite(pixels, shard.ids[part])
-            found = compute(pixels)[1]
+            found = compute(shard.stacked(part))[1]
             vectors += [] if found is None else [found]
         if vectors:
             rows = np.full((count, vectors[0].shape[1]), np.nan, np.float32)

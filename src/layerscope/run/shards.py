@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.errors import InputError
+from layerscope.feed import check_finite
 from layerscope.images import Source
 from layerscope.run.plan import SHARD
 from layerscope.vocabulary import Floats, ImageBatch, Skipped
@@ -35,6 +36,16 @@ class Shard:
     labels: NDArray[np.int64] | None
     places: NDArray[np.int64]
     skipped: tuple[Skipped, ...] = ()
+
+    def stacked(self, part: slice) -> Floats:
+        """Images of one shape as one array (N, H, W, C).
+
+        Raises:
+            InputError: a pixel is not finite.
+        """
+        pixels = np.stack(self.images[part])
+        check_finite(pixels, self.ids[part])
+        return pixels
 
 
 def batches(images: Sequence[Floats], size: int) -> Iterator[slice]:
