@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from layerscope.model.traced import TracedModel
+from layerscope.model.twin import fresh_weights
 from layerscope.model.weights import kernel_of, upsampling, weights_hash
 
 L = keras.layers
@@ -45,3 +46,33 @@ def test_the_hash_follows_the_values_and_their_order():
     kernel[0, 0, 0, 0] += 1e-7
     model.weights[0].assign(kernel)
     assert weights_hash(model) != before
+
+
+class Affine(L.Layer):
+    """Weights asked for as Keras' own layers do not: by position."""
+
+    def build(self, shape):
+        self.scale = self.add_weight((shape[-1],), "ones", name="scale")
+        self.shift = self.add_weight((shape[-1],), "zeros", "float32", name="shift")
+
+    def call(self, x):
+        return x * self.scale + self.shift
+
+
+class NotRemade(Affine):
+    """The same, and no copy of it can be made from its configuration."""
+
+    def get_config(self):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("layer", [Affine, NotRemade])
+def test_weights_asked_for_by_position_start_from_their_own_initialisers(layer):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layer()(image))
+    for weight in model.weights:
+        weight.assign(np.full(3, 5.0))
+    (scale, shift), kept = fresh_weights(model, seed=0)
+    assert kept == []
+    np.testing.assert_array_equal(scale, np.ones(3))
+    np.testing.assert_array_equal(shift, np.zeros(3))

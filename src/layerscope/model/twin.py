@@ -4,7 +4,6 @@ New values come from each weight's own initialiser. Nothing of the model is copi
 cloning and reloading fail on unregistered subclassed models.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -120,10 +119,9 @@ def _recorded_on_a_copy(layer: keras.Layer, own: Sequence[keras.Variable]) -> Ma
         real = copy.add_weight
 
         def record(*args: Any, **kwargs: Any) -> Any:
-            bound = _ADD_WEIGHT.bind(None, *args, **kwargs)
-            made.append(_asked(bound.arguments))
-            bound.arguments["initializer"] = "zeros"  # quick: only the record is wanted
-            return real(*bound.args[1:], **bound.kwargs)
+            arguments = _named(args, kwargs)
+            made.append(_asked(arguments))
+            return real(**arguments | {"initializer": "zeros"})  # quick: only the record is wanted
 
         vars(copy)["add_weight"] = record
         copy.build_from_config(layer.get_build_config() or {})
@@ -143,8 +141,8 @@ def _recorded_on_a_shadow(layer: keras.Layer, own: Sequence[keras.Variable]) -> 
     if any(walk(layer)) or "input_shape" not in config:
         return made
 
-    def record(self: Any, *args: Any, **kwargs: Any) -> Any:
-        made.append(_asked(_ADD_WEIGHT.bind(self, *args, **kwargs).arguments))
+    def record(_: Any, *args: Any, **kwargs: Any) -> Any:
+        made.append(_asked(_named(args, kwargs)))
         return own[len(made) - 1]
 
     changes = {"__setattr__": object.__setattr__, "add_weight": record}
@@ -157,7 +155,10 @@ def _recorded_on_a_shadow(layer: keras.Layer, own: Sequence[keras.Variable]) -> 
     return made
 
 
-_ADD_WEIGHT = inspect.signature(keras.Layer.add_weight)
+def _named(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of one ``add_weight`` by name; Keras takes three by position, unnamed."""
+    names = ("shape", "initializer", "dtype")[: len(args)]
+    return dict(zip(names, args, strict=True)) | kwargs
 
 
 def _asked(arguments: dict[str, Any]) -> tuple[tuple[int, ...], Any]:
