@@ -195,3 +195,26 @@ def test_the_report_can_be_read_in_a_terminal(made):
         assert found.message.split(" channels of ")[0].split(HOSTILE)[0] in text
     assert "\x00" not in text
     assert "clarity" in text
+
+
+def test_provenance_is_told_in_words_and_not_as_python_values():
+    given = {
+        "nulls": ["noise", "twin"],
+        "layers": [],
+        "preprocessing": "",
+        "seed": 0,
+        "versions": {"tensorflow": "2.20.0", "numpy": "2.1.0"},
+        "sampled_images": None,
+        "note": None,
+    }
+    made = replace(audit_cases.ordinary(), provenance=given)
+    (table,) = report(made).sections[-1].parts
+    assert table.rows[3:] == (
+        ("nulls", "noise, twin"),
+        ("layers", "none"),
+        ("preprocessing", "none"),
+        ("seed", "0"),
+        ("versions", "tensorflow 2.20.0, numpy 2.1.0"),
+        ("sampled images", "all"),
+        ("note", "none"),
+    )

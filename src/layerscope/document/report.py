@@ -5,7 +5,7 @@ the data and how it was prepared, how to repeat it, and what was not tested.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from layerscope.audit.clarity import CHANNEL_VERDICTS
@@ -35,6 +35,9 @@ MOST_CARDS = 6
 
 MORE = "The same kinds of findings in other places; what may help is said above."
 MINOR = "There to a degree that is ordinary in trained nets; nothing has to be done."
+
+ALL_SAMPLED = ("sampled_images", None)
+"""What an audit notes of a stream, whose length it does not know beforehand."""
 
 GOOD = {"clear", "believable", "not-found", "no-signs", "high"}
 BAD = {"unclear", "unreliable", "confirmed-used", "suspect", "signs", "low"}
@@ -314,6 +317,17 @@ def _provenance(audit: Audit) -> Table:
         "Model": audit.model.path,
         "SHA-256 of its weights": audit.model.sha256,
         "Created": audit.created.isoformat(),
-        **{str(name): str(value) for name, value in audit.provenance.items()},
+        **{
+            str(name).replace("_", " "): "all" if (name, value) == ALL_SAMPLED else _worded(value)
+            for name, value in audit.provenance.items()
+        },
     }
     return Table(("What", "Value"), tuple(rows.items()))
+
+
+def _worded(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{name} {_worded(inner)}" for name, inner in value.items()]
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(_worded, value))
+    return "none" if value is None or value == "" else str(value)
