@@ -229,6 +229,31 @@ def test_worse_than_guessing_points_at_the_order_of_the_classes():
     assert "another order" not in found.advice
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_named_as_the_cause_and_no_order_is_blamed(bad):
+    predictions, labels = guesses(500, 0)
+    predictions[:300] = bad
+    (found,) = low_accuracy(performance(predictions, labels))
+    assert "For 300 of them the output is NaN or infinite" in found.message
+    assert found.advice.startswith("Outputs that are not finite come from")
+    assert "order" not in found.advice
+    predictions[:] = bad
+    (found,) = low_accuracy(performance(predictions, labels))
+    assert "For 500 of them" in found.message
+    assert "order" not in found.advice
+
+
+def test_a_few_outputs_that_are_not_finite_hide_no_other_cause():
+    predictions, labels = guesses(10, 490)
+    predictions[-5:] = np.nan
+    (found,) = low_accuracy(performance(predictions, labels))
+    assert found.advice.startswith("Outputs that are not finite come from")
+    assert "another order" in found.advice
+    (found,) = low_accuracy(performance(*guesses(10, 490)))
+    assert "not finite" not in found.advice
+    assert "NaN" not in found.message
+
+
 def test_the_panel_carries_the_verdict_and_its_numbers():
     panel = performance_panel(performance(*guesses(480, 20)))
     assert panel.verdict == "high"

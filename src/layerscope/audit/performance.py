@@ -40,6 +40,21 @@ class Limits:
 
 LIMITS = Limits()
 
+LOW = (
+    "Check first what makes every model look bad: preprocessing and the order of the classes. "
+    "Then training longer, more data or another architecture are worth a try."
+)
+WORSE_THAN_GUESSING = (
+    "This is worse than guessing, which rarely comes from training: the classes are probably in "
+    "another order than the outputs. Check --classes and --preprocess."
+)
+NOT_FINITE = (
+    "Outputs that are not finite come from broken weights, from numbers too large for half "
+    "precision or from inputs unlike those of the training: settle that first, at the first layer "
+    "with values that are not finite."
+)
+"""Advice where the accuracy is low."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassAccuracy:
@@ -81,6 +96,7 @@ class Performance:
         verdict: from ``skill_ci95`` and `Limits`.
         reason: why there is no verdict, as a sentence; empty where there is one.
         notes: what else a reader must know about these numbers.
+        broken: images whose output is NaN or infinite.
     """
 
     images: int = 0
@@ -96,6 +112,7 @@ class Performance:
     verdict: Verdict = "not-tested"
     reason: str = ""
     notes: tuple[str, ...] = ()
+    broken: int = 0
 
 
 def wilson(hits: int, images: int) -> Interval:
@@ -234,6 +251,7 @@ def _compared(
         verdict=verdict,
         reason=reason,
         notes=_notes(answers, confidence, unknown, images, limits),
+        broken=int((answers < 0).sum()),
     )
 
 
@@ -339,24 +357,30 @@ def low_accuracy(found: Performance) -> tuple[Finding, ...]:
     """Return the finding ``low-accuracy`` where the verdict is low, else nothing."""
     if found.verdict != "low" or found.accuracy is None or found.ci95 is None:
         return ()
-    advice = (
-        "Check first what makes every model look bad: preprocessing and the order of the classes. "
-        "Then training longer, more data or another architecture are worth a try."
-    )
-    if found.chance is not None and found.ci95[1] < found.chance:
-        advice = (
-            "This is worse than guessing, which rarely comes from training: the classes are "
-            "probably in another order than the outputs. Check --classes and --preprocess."
+    message = f"{_against(found)}."
+    if found.broken:
+        message += (
+            f" For {found.broken:,} of them the output is NaN or infinite, which counts as wrong."
         )
     return (
         Finding(
             "low-accuracy",
-            f"{_against(found)}.",
-            advice,
+            message,
+            " ".join(_advice(found)),
             effect=Effect("accuracy", found.accuracy, found.ci95),
             images=found.images,
         ),
     )
+
+
+def _advice(found: Performance) -> list[str]:
+    """What may help; finite outputs are held against guessing on their own."""
+    hits, answered = round((found.accuracy or 0) * found.images), found.images - found.broken
+    said = [NOT_FINITE] if found.broken else []
+    if 2 * found.broken > found.images - hits:
+        return said
+    worse = found.chance is not None and wilson(hits, answered)[1] < found.chance
+    return [*said, WORSE_THAN_GUESSING if worse else LOW]
 
 
 def _against(found: Performance) -> str:
