@@ -243,6 +243,30 @@ def test_images_that_are_not_finite_are_refused_and_named(folder):
             ask(pixels)
 
 
+def test_the_order_of_classes_is_an_assumption_where_nobody_named_the_outputs(folder):
+    model, images = folder / "model.keras", folder / "test"
+    for names, assumed in ((None, True), (["red", "green", "blue"], False)):
+        scope = layerscope.Scope(model, classes=names)
+        found = scope.audit(images, folder / "train", panels=["performance"])
+        assert found.result.test.order_assumed is assumed
+        assert found.result.train.order_assumed is assumed
+        advice = [one.advice for one in found.findings if one.kind == "low-accuracy"]
+        assert advice == [] if assumed else "assumption" not in advice[0]
+    pixels = np.full((12, 16, 16, 3), 100, np.float32)
+    for numbers in (pixels, (pixels, np.arange(12) % 3)):
+        found = layerscope.Scope(model).audit(numbers, panels=["performance"])
+        assert not found.result.test.order_assumed
+
+
+def test_an_assumed_order_that_is_wrong_is_suspected(tmp_path):
+    model = colour_model()
+    answer, bias = model.get_layer("answer").get_weights()
+    model.get_layer("answer").set_weights([answer[:, [2, 1, 0]], bias])
+    found = layerscope.Scope(model).audit(write_images(tmp_path), panels=["performance"])
+    (low,) = found.findings
+    assert "blue and red are mostly taken for each other" in low.advice
+
+
 def test_few_images_are_said_to_be_few_and_not_to_show_nothing_dead(folder):
     scope = layerscope.Scope(folder / "model.keras")
     found = scope.audit(np.full((5, 16, 16, 3), 100, np.float32))

@@ -101,18 +101,21 @@ class Split:
         outputs: what the model gave for each, the labels, and what was skipped.
         classes: names in output order.
         mismatch: why images that have classes count as unlabelled.
+        unnamed: nobody named the outputs, so that ``classes`` are those of the images.
     """
 
     outputs: Outputs
     classes: tuple[str, ...]
     mismatch: str
+    unnamed: bool = False
 
     @property
     def data(self) -> DataSet:
         """Number, classes and losses; classes without names go by their numbers."""
         highest = int(self.outputs.labels.max(initial=-1))
         names = self.classes or tuple(str(number) for number in range(highest + 1))
-        return DataSet(int(self.outputs.read.sum()), names, self.outputs.skipped)
+        assumed = self.unnamed and bool(self.classes) and highest >= 0
+        return DataSet(int(self.outputs.read.sum()), names, self.outputs.skipped, assumed)
 
     @property
     def performance(self) -> Performance:
@@ -157,7 +160,7 @@ def judged(
     found = test.performance
     if "performance" in panels:
         filled["performance"] = performance_panel(found)
-        findings += low_accuracy(found)
+        findings += low_accuracy(found, test.data.order_assumed)
     rows: tuple[LayerResult, ...] = ()
     if channels is not None:
         depths = {path: regime(layer) for path, layer in layers.items()}

@@ -32,7 +32,7 @@ from layerscope.model.twin import Twin, untrained_twin
 from layerscope.model.weights import weights_hash
 from layerscope.profile import Profile
 from layerscope.run.local import Progress
-from layerscope.run.outputs import of_profile, outputs
+from layerscope.run.outputs import Outputs, of_profile, outputs
 from layerscope.run.plan import FINE, SAMPLE, Plan, stratified
 from layerscope.run.profiling import profile
 from layerscope.run.subject import forward, subject_of, versions
@@ -318,7 +318,7 @@ class Scope:
                 answers = of_profile(found.images, found.predictions, source)
             else:
                 answers = outputs(source, subject.compute, size, "answers", tell)
-            test = Split(answers, source.class_names, source.label_mismatch)
+            test = self._judgeable(answers, source)
             trained = self._split(train, tell) if train is not None else None
             facts = ModelFacts(self._name, plan.model, self.model.count_params())
             result = judged(facts, subject.layers, prepared, asked, test, trained, found, plan)
@@ -330,7 +330,10 @@ class Scope:
         source, steps = self._intake.open(images)
         compute = forward(self.traced, [], steps, self.outputs)
         found = outputs(source, compute, self._batch_size([]), "training images", tell)
-        return Split(found, source.class_names, source.label_mismatch)
+        return self._judgeable(found, source)
+
+    def _judgeable(self, found: Outputs, source: Source) -> Split:
+        return Split(found, source.class_names, source.label_mismatch, self.classes is None)
 
     @contextmanager
     def _kept(self, directory: str | Path | None, plan: Plan) -> Iterator[RunDirectory]:

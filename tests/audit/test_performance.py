@@ -229,6 +229,23 @@ def test_worse_than_guessing_points_at_the_order_of_the_classes():
     assert "another order" not in found.advice
 
 
+def test_an_assumed_order_is_named_where_two_classes_are_swapped_or_one_is_never_right():
+    labels, names = np.arange(400) % 4, ["cat", "dog", "hen", "fox"]
+    swapped = performance(np.eye(4)[[1, 0, 2, 3]][labels], labels, names)
+    (found,) = low_accuracy(swapped, assumed=True)
+    assert "order of the classes is an assumption" in found.advice
+    assert "cat and dog are mostly taken for each other" in found.advice
+    assert "recognised" not in found.advice
+    lost = performance(np.eye(4)[[0, 1, 0, 1]][labels], labels, names)
+    (found,) = low_accuracy(lost, assumed=True)
+    assert "order of the classes is an assumption" in found.advice
+    assert "no image of hen, fox is recognised" in found.advice
+    for known in (low_accuracy(swapped), low_accuracy(lost)):
+        assert "assumption" not in known[0].advice
+    (found,) = low_accuracy(performance(*guesses(200, 300)), assumed=True)
+    assert "assumption" not in found.advice
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_outputs_that_are_not_finite_are_named_as_the_cause_and_no_order_is_blamed(bad):
     predictions, labels = guesses(500, 0)

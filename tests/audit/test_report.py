@@ -115,6 +115,14 @@ def test_what_was_not_tested_is_listed_with_its_reason():
     assert "No findings." in words
 
 
+def test_an_assumed_order_of_the_classes_is_said_with_the_data():
+    made = audit_cases.ordinary()
+    assert "assumption" not in Page(made).words
+    assumed = replace(made, test=replace(made.test, order_assumed=True))
+    said = "taken for the outputs of the model in this order, which is an assumption: cat, dog, hen"
+    assert said in Page(assumed).words
+
+
 def tables(made, section):
     parts = next(one.parts for one in report(made).sections if one.anchor == section)
     return [part for part in parts if isinstance(part, Table)]

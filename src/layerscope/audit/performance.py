@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import binomtest
 
-from layerscope.audit.figures import Interval, count, percent, with_interval
+from layerscope.audit.figures import Interval, count, listed, percent, with_interval
 from layerscope.audit.findings import Effect, Finding, Panel
 from layerscope.vocabulary import Class
 
@@ -353,8 +353,13 @@ def performance_panel(found: Performance) -> Panel:
     return Panel(found.verdict, summary)
 
 
-def low_accuracy(found: Performance) -> tuple[Finding, ...]:
-    """Return the finding ``low-accuracy`` where the verdict is low, else nothing."""
+def low_accuracy(found: Performance, assumed: bool = False) -> tuple[Finding, ...]:
+    """Return the finding ``low-accuracy`` where the verdict is low, else nothing.
+
+    Args:
+        found: how well predictions fit labels.
+        assumed: the order of the classes is an assumption; see `layerscope.audit.result.DataSet`.
+    """
     if found.verdict != "low" or found.accuracy is None or found.ci95 is None:
         return ()
     message = f"{_against(found)}."
@@ -366,21 +371,40 @@ def low_accuracy(found: Performance) -> tuple[Finding, ...]:
         Finding(
             "low-accuracy",
             message,
-            " ".join(_advice(found)),
+            " ".join(_advice(found, assumed)),
             effect=Effect("accuracy", found.accuracy, found.ci95),
             images=found.images,
         ),
     )
 
 
-def _advice(found: Performance) -> list[str]:
+def _advice(found: Performance, assumed: bool) -> list[str]:
     """What may help; finite outputs are held against guessing on their own."""
     hits, answered = round((found.accuracy or 0) * found.images), found.images - found.broken
     said = [NOT_FINITE] if found.broken else []
     if 2 * found.broken > found.images - hits:
         return said
     worse = found.chance is not None and wilson(hits, answered)[1] < found.chance
-    return [*said, WORSE_THAN_GUESSING if worse else LOW]
+    said.append(WORSE_THAN_GUESSING if worse else LOW)
+    if assumed and (doubts := _doubts_of_order(found)):
+        said.append(
+            "The order of the classes is an assumption, since the outputs were given no names, and "
+            f"{listed(doubts)}: name the outputs in their order with --classes."
+        )
+    return said
+
+
+def _doubts_of_order(found: Performance) -> list[str]:
+    """What one would see if two classes or more stood in each other's place."""
+    mostly = {(row.true, row.predicted) for row in found.confused if row.share > 0.5}
+    pairs = [(a, b) for a, b in mostly if a.index < b.index and (b, a) in mostly]
+    pairs.sort(key=lambda pair: pair[0].index)
+    swapped = {one for pair in pairs for one in pair}
+    # of very few images none may be right by accident
+    rows = [row for row in found.per_class if row.accuracy == 0 and row.ci95[1] < 0.5]
+    never = [row.of.name for row in rows if row.of not in swapped]
+    said = [f"{a.name} and {b.name} are mostly taken for each other" for a, b in pairs]
+    return [*said, f"no image of {listed(never)} is recognised"] if never else said
 
 
 def _against(found: Performance) -> str:

@@ -65,11 +65,14 @@ class DataSet:
         images: how many were read.
         classes: names of the classes, in output order; empty where unlabelled.
         skipped: files that could not be used.
+        order_assumed: the outputs were given no names, so that the classes, in the order that the
+            images give them, are taken for the outputs.
     """
 
     images: int
     classes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    order_assumed: bool = False
 
 
 @dataclass(frozen=True)

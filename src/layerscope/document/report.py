@@ -36,6 +36,11 @@ MOST_CARDS = 6
 MORE = "The same kinds of findings in other places; what may help is said above."
 MINOR = "There to a degree that is ordinary in trained nets; nothing has to be done."
 
+ASSUMED = (
+    "The outputs were given no names (--classes). The classes of the images are taken for the "
+    "outputs of the model in this order, which is an assumption"
+)
+
 ALL_SAMPLED = ("sampled_images", None)
 """What an audit notes of a stream, whose length it does not know beforehand."""
 
@@ -268,6 +273,8 @@ def _data(audit: Audit) -> tuple[Part, ...]:
 def _images(title: str, data: DataSet) -> list[Part]:
     labelled = f"in {count(len(data.classes), 'class')}" if data.classes else "without labels"
     parts: list[Part] = [Text(f"{title}: {data.images:,} {labelled}.")]
+    if data.order_assumed:
+        parts.append(Text(f"{ASSUMED}: {listed(data.classes)}."))
     if data.skipped:
         rows = tuple((item.file, item.reason) for item in data.skipped)
         caption = _cut(f"{title} that could not be used ({len(rows):,})", len(rows))
