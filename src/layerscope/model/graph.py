@@ -12,6 +12,9 @@ import tensorflow as tf
 GraphDef: TypeAlias = Any
 """`tf.compat.v1.GraphDef`, for which no types are published."""
 
+Program: TypeAlias = Callable[..., list[tf.Tensor]]
+"""Computes some tensors of a graph from others."""
+
 
 def node_of(name: str) -> str:
     """Name of the node that makes a tensor: ``a/b:1`` -> ``a/b``, ``^a/b`` -> ``a/b``."""
@@ -61,7 +64,7 @@ def splice(
     Args:
         graph: changed in place.
         replaced: names of the tensors whose readers are redirected, one per output of
-            ``function``. The new piece itself still reads the original ones. A name that
+            ``function``, or none at all. The new piece itself still reads the original ones. A name that
             the graph lacks redirects nobody.
         inputs: what the new piece reads: names of tensors of the graph, or of placeholders that
             do not exist yet and are added, with their types and shapes.
@@ -79,7 +82,7 @@ def splice(
         ]
         outputs = [f"{prefix}/{tf.identity(t).name}" for t in function(*ports)]
     known = {node.name for node in graph.node}
-    redirect = dict(zip(replaced, outputs, strict=True))
+    redirect = dict(zip(replaced, outputs, strict=True)) if replaced else {}
     for node in graph.node:
         for i, source in enumerate(node.input):
             if canonical(source) in redirect:
@@ -108,7 +111,7 @@ def compile_graph(
     feeds: Mapping[str, tf.TensorSpec],
     bound: Mapping[str, Callable[[], tf.Tensor]],
     fetches: Sequence[str],
-) -> Callable[..., list[tf.Tensor]]:
+) -> Program:
     """A callable that computes some tensors of a graph; it never retraces.
 
     Args:
@@ -134,6 +137,5 @@ def compile_graph(
             tf.cast(t, tf.float32) if t.dtype in (tf.float16, tf.bfloat16) else t for t in results
         ]
 
-    compiled: Callable[..., list[tf.Tensor]]
-    compiled = tf.function(run, autograph=False).get_concrete_function(*feeds.values())
+    compiled: Program = tf.function(run, autograph=False).get_concrete_function(*feeds.values())
     return compiled

@@ -4,9 +4,9 @@ New values come from each weight's own initialiser. Nothing of the model is copi
 cloning and reloading fail on unregistered subclassed models.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from layerscope.errors import ModelError
 from layerscope.model import graph as graphs
+from layerscope.model.graph import Program
 from layerscope.model.trace import Call, walk
 from layerscope.model.traced import TracedModel, view
 
@@ -186,26 +187,48 @@ def _estimate_batchnorm(
     traced: TracedModel, inputs: Sequence[np.ndarray], weights: list[tf.Tensor]
 ) -> tuple[list[tf.Tensor], list[str]]:
     """Moving statistics of every BatchNorm layer, layer after layer within one pass."""
-    estimator = traced.once("batchnorm", lambda: _estimator(traced))
-    if not estimator.targets:
+    refitted, program = traced.once("batchnorm", lambda: _estimator(traced))
+    if not refitted.targets:
         return weights, []
-    found = estimator.program(*traced.feed(inputs), *weights)
+    found = program(*traced.feed(inputs), *weights)
     fresh = list(weights)
-    for at, value in zip(estimator.targets, found, strict=True):
+    for at, value in zip(refitted.targets, found, strict=True):
         fresh[at] = tf.cast(value, weights[at].dtype)
-    return fresh, list(estimator.paths)
+    return fresh, list(refitted.paths)
 
 
-class _Estimator(NamedTuple):
-    """A program for BatchNorm statistics, the weights they belong to, and the layers."""
+def _estimator(traced: TracedModel) -> tuple["Refitted", Program]:
+    refitted = refit(traced)
+    return refitted, refitted.compiled(refitted.statistics) if refitted.statistics else list
 
-    program: Callable[..., list[tf.Tensor]]
+
+@dataclass(frozen=True)
+class Refitted:
+    """A graph in which BatchNorm layers take the mean and variance of their own input.
+
+    Attributes:
+        graph: reads the images and ``model.weights``; see `layerscope.model.graph`.
+        statistics: names of the tensors of means and variances, in turns.
+        targets: places of the stored ones in ``model.weights``.
+        paths: of the layers.
+        feeds: names of images and weights, with their types and shapes.
+        outside: reads what else the graph needs.
+    """
+
+    graph: graphs.GraphDef
+    statistics: list[str]
     targets: list[int]
     paths: list[str]
+    feeds: dict[str, tf.TensorSpec] = field(repr=False)
+    outside: Mapping[str, Callable[[], Any]] = field(repr=False)
+
+    def compiled(self, fetches: Sequence[str]) -> Program:
+        """A program of images and weights that gives some tensors."""
+        return graphs.compile_graph(self.graph, self.feeds, self.outside, fetches)
 
 
-def _estimator(traced: TracedModel) -> _Estimator:
-    """Build the pass: each layer's stored mean and variance give way to those of its own input.
+def refit(traced: TracedModel) -> Refitted:
+    """Let each stored mean and variance give way to those of the layer's own input.
 
     That happens inside the graph, so that the layers behind it already see what they will see
     later.
@@ -229,8 +252,7 @@ def _estimator(traced: TracedModel) -> _Estimator:
         name: tf.TensorSpec(v.shape, v.dtype)
         for name, v in zip(traced.trace.weights, traced.model.weights, strict=True)
     }
-    program = graphs.compile_graph(definition, feeds, traced.outside(), made) if made else list
-    return _Estimator(program, targets, paths)
+    return Refitted(definition, made, targets, paths, feeds, traced.outside())
 
 
 def _batchnorms(
