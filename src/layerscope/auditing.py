@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from layerscope.audit.clarity import clarity_panel, verdicts, vitality_findings
@@ -25,6 +26,7 @@ from layerscope.model.preparation import Preparation
 from layerscope.profile import Profile, write_profile
 from layerscope.render.html import write_html
 from layerscope.render.notebook import DocumentDisplay
+from layerscope.run.evidence import Gallery
 from layerscope.run.outputs import Outputs
 from layerscope.run.plan import Plan
 from layerscope.store.directory import RunDirectory, open_run
@@ -44,12 +46,16 @@ class Audited:
             not asked for.
         plan: what was done.
         prepared: how the images were prepared, and why.
+        channels: the table of channels with their verdicts.
+        gallery: what the report shows of each layer; ``None`` where there is nothing to show.
     """
 
     result: Audit
     profile: Profile | None = field(repr=False)
     plan: Plan = field(repr=False)
     prepared: Preparation | None = field(default=None, repr=False)
+    channels: pd.DataFrame | None = field(default=None, repr=False)
+    gallery: Gallery | None = field(default=None, repr=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -85,12 +91,12 @@ class Audited:
         """Write ``report.html`` and ``audit.json`` into a run directory that is open."""
         with replacing(run.path / RESULT) as file:
             file.write(self.result.to_json().encode())
-        write_html(report(self.result), run.path / REPORT)
+        write_html(report(self.result, self.gallery), run.path / REPORT)
         run.finish()
         return run.path / REPORT
 
     def _repr_html_(self) -> str:
-        return DocumentDisplay(report(self.result))._repr_html_()
+        return DocumentDisplay(report(self.result, self.gallery))._repr_html_()
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,7 @@ def judged(
     )
     if channels is not None:
         filled["clarity"] = clarity_panel(result.channels, result.test.images)
-    return Audited(result, profile, plan, prepared)
+    return Audited(result, profile, plan, prepared, channels)
 
 
 def _of_inputs(prepared: Preparation | None, test: Split, train: Split | None) -> list[Finding]:

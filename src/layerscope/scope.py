@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.findings import asked_panels
 from layerscope.audit.result import ModelFacts
 from layerscope.auditing import Audited, Split, judged
@@ -31,6 +32,7 @@ from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import Twin, untrained_twin
 from layerscope.model.weights import weights_hash
 from layerscope.profile import Profile
+from layerscope.run.evidence import collect
 from layerscope.run.local import Progress
 from layerscope.run.outputs import Outputs, of_profile, outputs
 from layerscope.run.plan import FINE, SAMPLE, Plan, stratified
@@ -322,6 +324,11 @@ class Scope:
             trained = self._split(train, tell) if train is not None else None
             facts = ModelFacts(self._name, plan.model, self.model.count_params())
             result = judged(facts, subject.layers, prepared, asked, test, trained, found, plan)
+            if found is not None and result.channels is not None:
+                gallery = collect(
+                    subject, source, plan, found, result.channels, CHANNEL_VERDICTS, tell
+                )
+                result = replace(result, gallery=gallery)
             if directory is not None:
                 result.write(run)
         return result

@@ -14,6 +14,7 @@ from layerscope.selection import Selection
 from layerscope.vocabulary import Floats, Layer
 
 Badge = Literal["", "dead", "constant", "non-finite"]
+Tone = Literal["good", "bad", "open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Table:
         caption: printed with it.
         numbers: places of the columns that hold numbers, which stand at the right.
         anchors: a permanent name for each row, which its first cell then links to; empty for none.
+        links: for each row a place in the same document that its first cell links to instead;
+            empty for none.
     """
 
     columns: tuple[str, ...]
@@ -54,6 +57,7 @@ class Table:
     caption: str = ""
     numbers: tuple[int, ...] = ()
     anchors: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Verdict:
 
     name: str
     verdict: str
-    tone: Literal["good", "bad", "open"]
+    tone: Tone
     summary: str
 
 
@@ -193,7 +197,108 @@ class Overview:
     alt: str
 
 
-Part = Text | Note | Table | Links | FindingCard | Verdicts | Picture | MapGrid | Overview
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One of the inputs under which maps stand.
+
+    Attributes:
+        title: what it is.
+        picture: the input itself, uint8 (H, W, 3).
+        alt: what that shows.
+    """
+
+    title: str
+    picture: Bytes
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One map.
+
+    Attributes:
+        values: float32 (h, w).
+        scale: its colours.
+        words: what stands above it: its range, or why it has none; empty where said before.
+        odd: whether the words must not be overlooked.
+        alt: what it shows.
+    """
+
+    values: Floats
+    scale: ColourScale
+    words: str
+    odd: bool
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRow:
+    """One channel on several inputs.
+
+    Attributes:
+        channel: its number.
+        anchor: its permanent name.
+        verdict: in words.
+        tone: ``good``, ``bad`` or ``open`` (not judged, or unsure); never the only sign.
+        reason: what decided the verdict, in words; empty where there is nothing to say.
+        tiles: a map for each column.
+    """
+
+    channel: int
+    anchor: str
+    verdict: str
+    tone: Tone
+    reason: str
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSheet:
+    """Channels of one layer: a row for each, a column for each input.
+
+    Attributes:
+        headings: groups of neighbouring columns: what they have in common, and their number.
+        columns: the inputs.
+        rows: groups of rows under a heading each.
+        note: how to read the colours.
+        caption: what it shows, in a sentence.
+    """
+
+    headings: tuple[tuple[str, int], ...]
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[ChannelRow, ...]], ...]
+    note: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """Rows of small pictures, each with a heading and a remark.
+
+    Attributes:
+        title: of all.
+        rows: heading, remark and pictures.
+        note: how to read them.
+    """
+
+    title: str
+    rows: tuple[tuple[str, str, tuple[Picture, ...]], ...]
+    note: str
+
+
+Part = (
+    Text
+    | Note
+    | Table
+    | Links
+    | FindingCard
+    | Verdicts
+    | Picture
+    | MapGrid
+    | Overview
+    | ChannelSheet
+    | Strips
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +310,15 @@ class Section:
         anchor: permanent name, unique in the document.
         level: depth of the heading, 2 or more; the title of the document is 1.
         parts: what stands below the heading.
+        folded: what is said beside the heading where the parts are out of sight until they are
+            asked for; empty for parts that are always in sight.
     """
 
     title: str
     anchor: str
     level: int
     parts: tuple[Part, ...]
+    folded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from layerscope.audit.findings import KINDS, PANELS, SEVERITIES, Finding, Severi
 from layerscope.audit.performance import ClassAccuracy, Performance
 from layerscope.audit.result import Audit, DataSet, LayerResult
 from layerscope.document.compose import shape_of
+from layerscope.document.layers import reading, sections
 from layerscope.document.parts import (
     Document,
     FindingCard,
@@ -26,6 +27,7 @@ from layerscope.document.parts import (
     Verdicts,
     layer_anchor,
 )
+from layerscope.run.evidence import Gallery
 
 MOST_ROWS = 40
 """Of a table that may be as long as the data; audit.json holds the rest."""
@@ -55,8 +57,13 @@ _NO_SCORE = (
 )
 
 
-def report(audit: Audit) -> Document:
-    """Compose the report of an audit."""
+def report(audit: Audit, gallery: Gallery | None = None) -> Document:
+    """Compose the report of an audit.
+
+    Args:
+        audit: its result.
+        gallery: what to show of each layer; ``None`` for a table of the layers alone.
+    """
     about = (
         f"{audit.model.path}: {count(audit.model.parameters, 'parameter')}, "
         f"{count(len(audit.layers), 'layer')}, {count(audit.test.images, 'test image')}. "
@@ -76,7 +83,8 @@ def report(audit: Audit) -> Document:
             Section("Panels", "panels", 2, (_verdicts(audit), Text(_NO_SCORE, "small"))),
             *_findings(audit.findings),
             Section("Performance", "performance", 2, _performance(audit)),
-            Section("Layers", "layers", 2, _layers(audit)),
+            Section("Layers", "layers", 2, _layers(audit, gallery)),
+            *(sections(audit.layers, gallery) if gallery else ()),
             Section("Data", "data", 2, _data(audit)),
             Section("Preprocessing", "preprocessing", 2, _preprocessing(audit)),
             Section("Not tested", "not-tested", 2, _untested(audit)),
@@ -225,7 +233,7 @@ def _cut(caption: str, rows: int) -> str:
     return f"{caption}; {MOST_ROWS} of {rows:,} shown, all are in audit.json."
 
 
-def _layers(audit: Audit) -> tuple[Part, ...]:
+def _layers(audit: Audit, gallery: Gallery | None) -> tuple[Part, ...]:
     if not audit.layers:
         return (Text("No layer was measured."),)
     used = [name for name in CHANNEL_VERDICTS if audit.channels[name]]
@@ -235,14 +243,17 @@ def _layers(audit: Audit) -> tuple[Part, ...]:
         "Each channel counts once, under the first verdict that applies. Maps of signed layers, "
         "taken before an activation or after one that lets negative values pass, are never dead."
     )
+    anchors = tuple(layer_anchor(result.layer.path) for result in audit.layers)
     table = Table(
         columns,
         tuple(_layer(result, used) for result in audit.layers),
         "Layers in the order of the network, and how many of their channels have each verdict.",
         tuple(range(6, len(columns))),
-        tuple(layer_anchor(result.layer.path) for result in audit.layers),
+        () if gallery else anchors,
+        anchors if gallery else (),
     )
-    return (table, Text(note, "small"))
+    shown = reading(audit.layers, gallery) if gallery else ()
+    return (table, Text(note, "small"), *shown)
 
 
 def _layer(result: LayerResult, used: Sequence[str]) -> tuple[str, ...]:

@@ -32,7 +32,15 @@ from layerscope.document.compose import (
     short_facts,
     short_legend,
 )
-from layerscope.document.parts import Document, MapGrid, Overview, Part, Picture, map_anchor
+from layerscope.document.parts import (
+    ChannelSheet,
+    Document,
+    MapGrid,
+    Overview,
+    Part,
+    Picture,
+    map_anchor,
+)
 from layerscope.render import write_whole
 from layerscope.render.labels import plain
 from layerscope.render.png import encode
@@ -43,8 +51,11 @@ from layerscope.render.sheet import (
     fitted,
     size_of,
 )
+from layerscope.vocabulary import Floats
 
 TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 36, 7
+HEAD, STRIP = 72, 80
+"""Sides of photos at the head of a column, and of the pictures of a strip."""
 FEW_LAYERS = 10
 """An overview of more layers has several columns of them, with fewer maps in each row."""
 SHARPEST = 2
@@ -118,6 +129,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     functions: tuple[Callable[..., object], ...] = (
         map_anchor,
+        map_image,
         beside,
         note_of,
         overview_scales,
@@ -125,12 +137,18 @@ def _environment() -> jinja2.Environment:
         photo_image,
         scale_bars,
         short_facts,
+        sheet_note,
+        sheet_scales,
         short_legend,
         tile_image,
     )
     environment.globals.update({function.__name__: function for function in functions})
     environment.globals.update(
-        kind_of=_kind_of, overview_tiles=OVERVIEW_TILES, few_layers=FEW_LAYERS
+        kind_of=_kind_of,
+        overview_tiles=OVERVIEW_TILES,
+        few_layers=FEW_LAYERS,
+        head=HEAD,
+        strip=STRIP,
     )
     return environment
 
@@ -146,11 +164,15 @@ def tile_image(
 
     ``wordings`` is what stands `beside` it.
     """
-    values, scale = part.maps[row, :, :, place], part.scales[place]
-    target = OVERVIEW_TILE if small else TILE
-    height, width = (side - 2 for side in size_of(values.shape, target))
     alt = f"Map {part.channels[place]} of {part.layer.path} for {part.names[row]}"
     alt = ", ".join((alt, *wordings[:1]))
+    target = OVERVIEW_TILE if small else TILE
+    return map_image(part.maps[row, :, :, place], part.scales[place], alt, target)
+
+
+def map_image(values: Floats, scale: ColourScale, alt: str, target: int = TILE) -> Image:
+    """Return a map, its longer side near to ``target``; crossed out where it has one value."""
+    height, width = (side - 2 for side in size_of(values.shape, target))
     if one_value(values):
         colour = colourise(values[:1, :1], scale)[0, 0]
         return Image(_uri(encode(crossed(height, width, colour))), plain(alt), width, height)
@@ -193,6 +215,18 @@ def scale_bars(scales: Sequence[ColourScale]) -> list[ScaleBar]:
         swatch = _uri(encode(np.array([[NON_FINITE_RGB]], np.uint8)))
         bars.append(ScaleBar("", Image(swatch, "Magenta", 12, 12), "NaN or infinite"))
     return bars
+
+
+def sheet_scales(part: ChannelSheet) -> list[ColourScale]:
+    """Return the scales of all tiles of a sheet."""
+    return [tile.scale for _, rows in part.rows for row in rows for tile in row.tiles]
+
+
+def sheet_note(part: ChannelSheet) -> str:
+    """Return how to read the tiles of a sheet."""
+    shapes = {tile.values.shape for _, rows in part.rows for row in rows for tile in row.tiles}
+    block = max(enlargement(shape, TILE)[1] for shape in shapes)
+    return f"{part.note} {averaging_note(block)}".strip()
 
 
 def note_of(part: MapGrid) -> str:

@@ -8,6 +8,7 @@ from rich.text import Text as Words
 from layerscope.document.colour import Bytes
 from layerscope.document.compose import beside, range_of, shape_of
 from layerscope.document.parts import (
+    ChannelSheet,
     Document,
     FindingCard,
     Links,
@@ -16,6 +17,7 @@ from layerscope.document.parts import (
     Overview,
     Part,
     Picture,
+    Strips,
     Table,
     Text,
     Verdicts,
@@ -72,6 +74,10 @@ def _lowered(part: Part, console: Console) -> RenderableType:
             return Group(_words(part.name, "bold"), *photo, _predictions(part), _layers(part))
         case Picture():
             return blocks(fitted(part.rgb, 64, 64)) if previews else _words(part.alt)
+        case ChannelSheet():
+            return _channels(part)
+        case Strips():
+            return Group(*(_words(f"{head}: {words}") for head, words, _ in part.rows))
         case Table():
             return _table(part)
         case FindingCard():
@@ -84,6 +90,15 @@ def _lowered(part: Part, console: Console) -> RenderableType:
             return _words(part.text)
         case Links():
             return _words(", ".join(label for label, _ in part.items))
+
+
+def _channels(part: ChannelSheet) -> Columns:
+    columns = Columns("channel", "verdict", "reason", *(c.title for c in part.columns), box=None)
+    for _, rows in part.rows:
+        for row in rows:
+            cells = (row.verdict, row.reason, *(tile.words for tile in row.tiles))
+            columns.add_row(str(row.channel), *map(_words, cells))
+    return columns
 
 
 def _weight(severity: str) -> str:
