@@ -1,6 +1,7 @@
 """The layer by layer part of a report: of each layer some channels, and what to make of them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -25,35 +26,33 @@ from layerscope.document.parts import (
     layer_anchor,
     map_anchor,
 )
-from layerscope.run.crops import Exemplar
-from layerscope.run.evidence import CLEAR, NOT_JUDGED, Chosen, Evidence, Gallery
+from layerscope.run.crops import WHOLE, Exemplar
+from layerscope.run.evidence import CLEAR, NOT_JUDGED, Chosen, Evidence, Gallery, Sight
 from layerscope.vocabulary import Floats, Layer
+
+THIS, NOISE, TWIN = "This photo", "Noise input", "Untrained twin"
 
 MOST_OPEN = 4
 """Layers of a report up to which all are in sight at once."""
 
-CROP = 160
-"""Pixels that the longer side of an exemplar is enlarged to, as near as whole numbers allow."""
 FRAME = (255, 0, 255)
 
 HOW_TO_READ = (
     "Each layer has a section below. A row there is one channel of the layer, and each picture in "
     "it one feature map: what that channel answers to the image at the head of the column."
 )
-NULLS = (
-    "Two columns show what one would see without anything learned or without an image. "
-    "Noise input: the same trained layer gets random pixels with the brightness and contrast of "
-    "your images. A map that looks as orderly there as on the photo owes its order to the layer, "
-    "not to the photo. "
-    "Untrained twin: the same architecture with fresh random weights gets the photo. What looks "
-    "alike there comes from the architecture and not from training. Channels of the twin have "
-    "only their number in common with yours, so compare the kind of picture."
+ON_NOISE = (
+    "The same trained network gets random pixels with the brightness and contrast of your images. "
+    "A map that looks as orderly here as on the photo owes its order to the layer, not to the "
+    "photo."
 )
-EXCITING = (
-    "The places in your images where a channel answers most strongly, the strongest first. Where "
-    "there is a frame, one pixel of the map sees what lies inside it, and the rest is for "
-    "orientation; without a frame it sees the whole crop."
+IN_TWIN = (
+    "The same architecture with fresh random weights gets the photo. What looks alike here comes "
+    "from the architecture, not from training. A channel of the twin has nothing but its number in "
+    "common with yours: compare the kind of picture."
 )
+EXCITING = "Where in your images a channel answers most strongly, and how strongly."
+FRAMED = "The frame holds what one pixel of the map sees; the rest is for orientation."
 
 WORDS = {
     "non_finite": ("NaN or infinity", "gives numbers that are not finite"),
@@ -73,15 +72,16 @@ WORDS = {
 def reading(results: Sequence[LayerResult], gallery: Gallery) -> tuple[Part, ...]:
     """How to read the sections, and the meaning of the verdicts that occur."""
     used = [name for name in CHANNEL_VERDICTS if any(one.channels[name] for one in results)]
-    words = tuple(WORDS[name] for name in used)
-    names = [sight.name for sight in gallery.similar]
-    others = _kind(gallery) if names else "no others"
-    shown = f"The photo is {gallery.photo.name}; beside it {others}: {conjoined(names)}."
+    columns = [(THIS, f"{gallery.photo.name}, the same for all channels of all layers.")]
+    if gallery.similar:
+        names = conjoined([sight.name for sight in gallery.similar])
+        alike = "A channel that stands for something should answer alike to images that are alike."
+        columns.append((_sentence(_others(gallery)), f"{names}. {alike if gallery.kind else ''}"))
+    columns += [(NOISE, ON_NOISE), (TWIN, IN_TWIN)]
     return (
         Text(HOW_TO_READ),
-        Text(NULLS),
-        Text(shown if names else f"The photo is {gallery.photo.name}.", "small"),
-        Table(("Verdict", "A channel that is"), words),
+        Table(("Column", "What it shows"), tuple(columns)),
+        Table(("Verdict", "Meaning"), tuple(WORDS[name] for name in used)),
     )
 
 
@@ -150,19 +150,17 @@ def _counted(counts: Counts, shown: Sequence[Chosen]) -> str:
 
 def _sheet(layer: Layer, evidence: Evidence, gallery: Gallery) -> ChannelSheet:
     others = len(evidence.similar)
-    columns = [Column("This photo", gallery.photo.rgb, f"The photo {gallery.photo.name}")]
-    columns += [Column(one.name, one.rgb, f"The photo {one.name}") for one in gallery.similar]
-    columns.append(Column("Noise input", gallery.noise.rgb, "Noise"))
-    columns.append(
-        Column("Untrained twin", gallery.photo.rgb, f"The photo {gallery.photo.name} again")
-    )
+    columns = [Column(THIS, gallery.photo.rgb, f"The photo {gallery.photo.name}")]
+    columns += [_another(sight) for sight in gallery.similar]
+    columns.append(Column(NOISE, gallery.noise.rgb, "Noise"))
+    columns.append(Column(TWIN, gallery.photo.rgb, f"The photo {gallery.photo.name} again"))
     rows = [_row(layer, evidence, place, columns) for place in range(len(evidence.channels))]
     groups = [
         (_heading(flagged, evidence.channels), tuple(_of_sort(rows, evidence.channels, flagged)))
         for flagged in (False, True)
     ]
     tiles = [tile for row in rows for tile in row.tiles]
-    with_others = f"This photo and {_kind(gallery)}" if others else "This photo"
+    with_others = f"This photo and {_others(gallery)}" if others else THIS
     return ChannelSheet(
         ((with_others, 1 + others), ("For comparison", 2)),
         tuple(columns),
@@ -172,11 +170,21 @@ def _sheet(layer: Layer, evidence: Evidence, gallery: Gallery) -> ChannelSheet:
     )
 
 
-def _kind(gallery: Gallery) -> str:
+def _another(sight: Sight) -> Column:
+    name = Path(sight.name).name
+    title = f"Image {name}" if name.isdecimal() else name
+    return Column(title, sight.rgb, f"The photo {sight.name}")
+
+
+def _others(gallery: Gallery) -> str:
     many = len(gallery.similar)
     if gallery.kind:
         return f"{many} more of class {gallery.kind}"
     return "the next one" if many == 1 else f"the next {many}"
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _heading(flagged: bool, shown: Sequence[Chosen]) -> str:
@@ -239,9 +247,9 @@ def _tone(verdict: str) -> Tone:
 
 
 def _note(tiles: Sequence[Tile], others: int) -> str:
-    own = "noise input and twin have scales of their own, since their numbers are not comparable"
-    same = "The photos of a row share one scale" if others else "Each row has a scale of its own"
-    said = [f"{same}; {own}. Above each map stand its lowest and highest value."]
+    same = "The photos of a row share one scale" if others else "Each map has a scale of its own"
+    own = "; noise input and twin have one each" if others else ""
+    said = [f"{same}{own}, from the lowest value to the highest. Each map's own stand above it."]
     if any(tile.scale.diverging for tile in tiles):
         said.append("Blue is below 0, red above, as wide on both sides.")
     if any(one_value(tile.values) for tile in tiles):
@@ -259,7 +267,9 @@ def _strips(evidence: Evidence, layer: Layer) -> Strips:
         for one in evidence.channels
         if one.exemplars
     )
-    return Strips("What excites a channel most", rows, EXCITING)
+    framed = any(found.seen != WHOLE for one in evidence.channels for found in one.exemplars)
+    note = f"{EXCITING} {FRAMED}" if framed else EXCITING
+    return Strips("What excites a channel most", rows, note)
 
 
 def _crop(found: Exemplar, channel: int, layer: Layer) -> Picture:
@@ -268,19 +278,14 @@ def _crop(found: Exemplar, channel: int, layer: Layer) -> Picture:
 
 
 def _framed(found: Exemplar) -> Bytes:
-    """The crop enlarged, with a line round what one pixel sees, unless that is all of it."""
-    factor = max(1, round(CROP / max(found.crop.shape[:2])))
-    rgb = found.crop.repeat(factor, 0).repeat(factor, 1)
+    """The crop with a line round what one pixel sees, unless that is all of it."""
+    rgb = found.crop.copy()
+    if found.seen == WHOLE:
+        return rgb
     height, width = rgb.shape[:2]
-    x0, y0, x1, y1 = (
-        round(share * side) for share, side in zip(found.seen, (width, height) * 2, strict=True)
-    )
-    if (x0, y0, x1, y1) != (0, 0, width, height):
-        for line in (
-            np.s_[y0:y1, x0 : x0 + 2],
-            np.s_[y0:y1, x1 - 2 : x1],
-            np.s_[y0 : y0 + 2, x0:x1],
-            np.s_[y1 - 2 : y1, x0:x1],
-        ):
-            rgb[line] = FRAME
+    x0, x1 = (round(share * width) for share in found.seen[::2])
+    y0, y1 = (round(share * height) for share in found.seen[1::2])
+    inside = rgb[y0:y1, x0:x1].copy()
+    rgb[max(0, y0 - 1) : y1 + 1, max(0, x0 - 1) : x1 + 1] = FRAME
+    rgb[y0:y1, x0:x1] = inside
     return rgb

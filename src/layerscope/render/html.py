@@ -54,8 +54,11 @@ from layerscope.render.sheet import (
 from layerscope.vocabulary import Floats
 
 TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 36, 7
-HEAD, STRIP = 72, 80
+HEAD, STRIP = 64, 80
 """Sides of photos at the head of a column, and of the pictures of a strip."""
+FEW_PIXELS = 40
+COARSER = 6
+"""Of the 252 steps of a colour scale, so many look alike in a sheet: a third less to store."""
 FEW_LAYERS = 10
 """An overview of more layers has several columns of them, with fewer maps in each row."""
 SHARPEST = 2
@@ -140,6 +143,7 @@ def _environment() -> jinja2.Environment:
         sheet_note,
         sheet_scales,
         short_legend,
+        strip_image,
         tile_image,
     )
     environment.globals.update({function.__name__: function for function in functions})
@@ -170,15 +174,28 @@ def tile_image(
     return map_image(part.maps[row, :, :, place], part.scales[place], alt, target)
 
 
-def map_image(values: Floats, scale: ColourScale, alt: str, target: int = TILE) -> Image:
-    """Return a map, its longer side near to ``target``; crossed out where it has one value."""
+def map_image(
+    values: Floats, scale: ColourScale, alt: str, target: int = TILE, coarser: int = 1
+) -> Image:
+    """Return a map, its longer side near to ``target``; crossed out where it has one value.
+
+    ``coarser`` is how many neighbouring colours become one, for pages with thousands of maps.
+    """
     height, width = (side - 2 for side in size_of(values.shape, target))
     if one_value(values):
         colour = colourise(values[:1, :1], scale)[0, 0]
-        return Image(_uri(encode(crossed(height, width, colour))), plain(alt), width, height)
+        rgb = crossed(height, width, colour)
+        line = (rgb != colour).any(-1).astype(np.uint8)
+        source = _uri(encode(line, np.stack([colour, rgb[0, 0]])))
+        return Image(source, plain(alt), width, height)
     _, smaller = enlargement(values.shape, target)
     cells = codes(averaged(values, smaller), scale)
-    source = _uri(encode(cells, PALETTES[scale.palette]))
+    ordinary = cells < STEPS
+    cells[ordinary] -= cells[ordinary] % coarser
+    used = np.flatnonzero(np.bincount(cells.ravel(), minlength=256))
+    place = np.zeros(256, np.uint8)
+    place[used] = np.arange(len(used))
+    source = _uri(encode(place[cells], PALETTES[scale.palette][used]))
     return Image(source, plain(alt), width, height, True)
 
 
@@ -194,14 +211,21 @@ def picture_image(picture: Picture, cells: bool = False, small: bool = False) ->
     return Image(source, plain(picture.alt), width, height, True)
 
 
-def photo_image(photo: Bytes, alt: str, side: int) -> Image:
+def photo_image(photo: Bytes, alt: str, side: int, sharpest: int = SHARPEST) -> Image:
     """Return an input image to fit a square of the page, as JPEG."""
-    shown = fitted(photo, side * SHARPEST, side * SHARPEST)
+    shown = fitted(photo, side * sharpest, side * sharpest)
     room = min(side / shown.shape[0], side / shown.shape[1])
     height, width = (max(1, round(length * room)) for length in shown.shape[:2])
-    file = io.BytesIO()
-    PillowImage.fromarray(shown).save(file, "jpeg", quality=88)
-    return Image(_uri(file.getvalue(), "jpeg"), plain(alt), width, height)
+    return Image(_jpeg(shown), plain(alt), width, height)
+
+
+def strip_image(picture: Picture) -> Image:
+    """Return a picture of a strip: few pixels as they are, many as JPEG."""
+    few = max(picture.rgb.shape[:2]) <= FEW_PIXELS
+    room = STRIP / max(picture.rgb.shape[:2])
+    height, width = (max(1, round(length * room)) for length in picture.rgb.shape[:2])
+    source = _uri(encode(picture.rgb)) if few else _jpeg(picture.rgb)
+    return Image(source, plain(picture.alt), width, height, few)
 
 
 def scale_bars(scales: Sequence[ColourScale]) -> list[ScaleBar]:
@@ -243,6 +267,12 @@ def overview_scales(part: Overview) -> list[ColourScale]:
 @lru_cache
 def _ramp(palette: str) -> str:
     return _uri(encode(np.arange(STEPS, dtype=np.uint8)[None], PALETTES[palette]))
+
+
+def _jpeg(rgb: Bytes) -> str:
+    file = io.BytesIO()
+    PillowImage.fromarray(rgb).save(file, "jpeg", quality=88)
+    return _uri(file.getvalue(), "jpeg")
 
 
 def _uri(content: bytes, kind: str = "png") -> str:

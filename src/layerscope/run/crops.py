@@ -16,11 +16,12 @@ from layerscope.vocabulary import Floats, Layer
 Bytes = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 EXEMPLARS = 4
 """Images for a channel."""
 SMALLEST = 24
 """Pixels of the image around a point, so that one sees what a field of a few pixels lies in."""
-LARGEST = 96
+LARGEST = 80
 """Pixels that the longer side of a crop is kept with."""
 
 
@@ -119,9 +120,13 @@ def cut(rgb: Bytes, layer: Layer, row: int, column: int) -> tuple[Bytes, Box]:
     seen = seen_by(layer, row, column, (int(size[0]), int(size[1])))
     left, right = _window(seen[0] * sides[1], seen[2] * sides[1], sides[1])
     top, bottom = _window(seen[1] * sides[0], seen[3] * sides[0], sides[0])
-    x = [(share * sides[1] - left) / (right - left) for share in seen[::2]]
-    y = [(share * sides[0] - top) / (bottom - top) for share in seen[1::2]]
-    return _shrunk(rgb[top:bottom, left:right]), (x[0], y[0], x[1], y[1])
+    x0, x1 = ((share * sides[1] - left) / (right - left) for share in seen[::2])
+    y0, y1 = ((share * sides[0] - top) / (bottom - top) for share in seen[1::2])
+    # All but the parts of pixels at its edges.
+    whole = (x1 - x0) * (right - left) > right - left - 2 and (y1 - y0) * (
+        bottom - top
+    ) > bottom - top - 2
+    return _shrunk(rgb[top:bottom, left:right]), WHOLE if whole else (x0, y0, x1, y1)
 
 
 def _window(low: float, high: float, side: int) -> tuple[int, int]:
@@ -138,4 +143,4 @@ def _shrunk(rgb: Bytes) -> Bytes:
     if share >= 1:
         return rgb.copy()
     size = max(1, round(width * share)), max(1, round(height * share))
-    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BOX), np.uint8)
