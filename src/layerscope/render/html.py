@@ -152,7 +152,7 @@ def _environment() -> jinja2.Environment:
         overview_tiles=OVERVIEW_TILES,
         few_layers=FEW_LAYERS,
         head=HEAD,
-        strip=STRIP,
+        coarser=COARSER,
     )
     return environment
 

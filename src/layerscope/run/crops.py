@@ -96,7 +96,7 @@ def pixels_at(source: Source, places: Sequence[int]) -> Iterator[tuple[int, Floa
 def to_rgb(image: Floats, tones: Tones) -> Bytes:
     """One image (H, W, C) to look at, uint8 (H, W, 3)."""
     photo = coloured(tones.photos(image[None]))[0]
-    return np.clip(np.rint(photo), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(photo), 0, 255), np.uint8)
 
 
 def cut(rgb: Bytes, layer: Layer, row: int, column: int) -> tuple[Bytes, Box]:
