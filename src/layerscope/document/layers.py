@@ -9,7 +9,7 @@ from layerscope.audit.clarity import CHANNEL_VERDICTS, Counts
 from layerscope.audit.figures import conjoined, count
 from layerscope.audit.result import LayerResult
 from layerscope.document.colour import Bytes, ColourScale, scale_of
-from layerscope.document.compose import CROSSED, facts, number, one_value, range_of
+from layerscope.document.compose import facts, number, one_value, range_of
 from layerscope.document.expectations import EXPECTED, NOT_AS_EXPECTED
 from layerscope.document.parts import (
     ChannelRow,
@@ -36,6 +36,8 @@ MOST_OPEN = 4
 """Layers of a report up to which all are in sight at once."""
 
 FRAME = (255, 0, 255)
+FINE_LINES = 72
+"""Pixels that a small crop has at most, once it is enlarged so that a frame is thin in it."""
 
 HOW_TO_READ = (
     "Each layer has a section below. A row there is one channel of the layer, and each picture in "
@@ -249,11 +251,11 @@ def _tone(verdict: str) -> Tone:
 def _note(tiles: Sequence[Tile], others: int) -> str:
     same = "The photos of a row share one scale" if others else "Each map has a scale of its own"
     own = "; noise input and twin have one each" if others else ""
-    said = [f"{same}{own}, from the lowest value to the highest. Each map's own stand above it."]
+    said = [f"{same}{own}, from the lowest value to the highest. Above each map: its own."]
     if any(tile.scale.diverging for tile in tiles):
         said.append("Blue is below 0, red above, as wide on both sides.")
     if any(one_value(tile.values) for tile in tiles):
-        said.append(CROSSED.replace("on the image", ""))
+        said.append("Crossed out: one value everywhere.")
     return " ".join(said)
 
 
@@ -279,9 +281,10 @@ def _crop(found: Exemplar, channel: int, layer: Layer) -> Picture:
 
 def _framed(found: Exemplar) -> Bytes:
     """The crop with a line round what one pixel sees, unless that is all of it."""
-    rgb = found.crop.copy()
     if found.seen == WHOLE:
-        return rgb
+        return found.crop
+    larger = max(1, FINE_LINES // max(found.crop.shape[:2]))
+    rgb = found.crop.repeat(larger, 0).repeat(larger, 1)
     height, width = rgb.shape[:2]
     x0, x1 = (round(share * width) for share in found.seen[::2])
     y0, y1 = (round(share * height) for share in found.seen[1::2])

@@ -56,7 +56,7 @@ from layerscope.vocabulary import Floats
 TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 36, 7
 HEAD, STRIP = 64, 80
 """Sides of photos at the head of a column, and of the pictures of a strip."""
-FEW_PIXELS = 40
+FEW_BYTES, SMALL_QUALITY = 3000, 80
 COARSER = 6
 """Of the 252 steps of a colour scale, so many look alike in a sheet: a third less to store."""
 FEW_LAYERS = 10
@@ -216,15 +216,16 @@ def photo_image(photo: Bytes, alt: str, side: int, sharpest: int = SHARPEST) -> 
     shown = fitted(photo, side * sharpest, side * sharpest)
     room = min(side / shown.shape[0], side / shown.shape[1])
     height, width = (max(1, round(length * room)) for length in shown.shape[:2])
-    return Image(_jpeg(shown), plain(alt), width, height)
+    return Image(_jpeg(shown, 88 if sharpest > 1 else SMALL_QUALITY), plain(alt), width, height)
 
 
 def strip_image(picture: Picture) -> Image:
-    """Return a picture of a strip: few pixels as they are, many as JPEG."""
-    few = max(picture.rgb.shape[:2]) <= FEW_PIXELS
+    """Return a picture of a strip: with few details pixel by pixel, with many as JPEG."""
+    exact = encode(picture.rgb)
+    few = len(exact) <= FEW_BYTES
     room = STRIP / max(picture.rgb.shape[:2])
     height, width = (max(1, round(length * room)) for length in picture.rgb.shape[:2])
-    source = _uri(encode(picture.rgb)) if few else _jpeg(picture.rgb)
+    source = _uri(exact) if few else _jpeg(picture.rgb, SMALL_QUALITY)
     return Image(source, plain(picture.alt), width, height, few)
 
 
@@ -269,9 +270,9 @@ def _ramp(palette: str) -> str:
     return _uri(encode(np.arange(STEPS, dtype=np.uint8)[None], PALETTES[palette]))
 
 
-def _jpeg(rgb: Bytes) -> str:
+def _jpeg(rgb: Bytes, quality: int) -> str:
     file = io.BytesIO()
-    PillowImage.fromarray(rgb).save(file, "jpeg", quality=88)
+    PillowImage.fromarray(rgb).save(file, "jpeg", quality=quality)
     return _uri(file.getvalue(), "jpeg")
 
 

@@ -26,6 +26,8 @@ CLEAR, NOT_JUDGED = "clear", "not_judged"
 
 MOST_SHOWN = 6
 """Channels of a layer that nothing speaks against, and as many of the others."""
+STILL, MOST_STILL = ("non_finite", "dead", "constant"), 2
+"""Verdicts of channels that have nothing to look at, and how many of each are shown."""
 MOST_EXCITED = 4
 """Channels of a layer for which it is shown what excites them."""
 SIMILAR = 3
@@ -170,7 +172,8 @@ def choose(
 
     First clear ones, or where none is clear those that were not judged: the ones that together
     carry most of the maps. Then of the others the gravest: of each verdict about as many, so that
-    many of one kind hide no other, and those first that vary most.
+    many of one kind hide no other, and those first that vary most; of channels that hold one value
+    or are not finite only a few, since there is nothing to see.
 
     Args:
         rows: of one layer in the table of channels, with the columns ``channel``, ``verdict``,
@@ -185,6 +188,7 @@ def choose(
     }
     sound = queues.pop(NOT_JUDGED, [])
     sound = queues.pop(CLEAR, sound)
+    queues |= {verdict: queues[verdict][:MOST_STILL] for verdict in STILL if verdict in queues}
     flagged = _in_turn([queues[v] for v in gravest_first if v in queues], most)
     known = varied.set_index("channel")
     reasons = known["reason"] if "reason" in known else pd.Series("", known.index)
