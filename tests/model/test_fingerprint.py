@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from nets import SIDE, L, crops, net, settled
+from PIL import Image
 
 from layerscope import zoo
 from layerscope.errors import InputError
@@ -406,3 +407,18 @@ def test_a_model_for_images_of_any_size_is_seen_to_prepare_them():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, L.Conv2D(4, 3)(L.Rescaling(1 / 255)(image)))
     assert own_preprocessing(TracedModel(model))
+
+
+def test_crops_of_few_photos_do_not_make_settled_statistics_look_young():
+    """No variance that is stored lies below the share of the 1 that it began with."""
+    random = np.random.default_rng(0)
+    crops = []
+    for name in ("astronaut", "chelsea", "coffee", "rocket", "china", "flower"):
+        photo = zoo.photo(name)
+        for _ in range(10):
+            side = int(random.integers(120, min(photo.shape[:2])))
+            y, x = (int(random.integers(0, extent - side + 1)) for extent in photo.shape[:2])
+            crop = Image.fromarray(photo[y : y + side, x : x + side]).resize((224, 224))
+            crops.append(np.asarray(crop, np.float32))
+    model = zoo.efficientnet_lite0()
+    assert fingerprint(TracedModel(model), np.stack(crops)).chosen == "-1..1"

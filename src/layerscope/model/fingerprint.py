@@ -307,14 +307,15 @@ def _young(seen: Mapping[str, _Moments], groups: Sequence[Sequence[str]]) -> str
     """A different candidate that fits better than the best one, if statistics are young.
 
     A share a of what a BatchNorm layer stores is still the 0 and 1 that it began with, where few
-    steps were trained. Under the right candidate settled statistics leave no room for that.
+    steps were trained. Under the right candidate settled statistics leave no room for that. No
+    stored variance is then below a, which rules out most shares for most nets.
     """
     best = float(np.median(_divergence(seen[groups[0][0]])))
     for group in groups[1:]:
         moments = seen[group[0]]
         around = moments.first.mean(0)
         m, v = moments.centre + around, moments.second.mean(0) - around**2
-        for share in YOUNG:
+        for share in (share for share in YOUNG if share <= moments.stored.min()):
             mean, variance = (1 - share) * m, (1 - share) * v + share
             square = variance + (mean - moments.centre) ** 2
             with np.errstate(all="ignore"):
