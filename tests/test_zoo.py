@@ -17,6 +17,7 @@ from layerscope import zoo
 from layerscope.errors import EnvironmentFailure, InputError, LoadError, UnsafeModelError
 from layerscope.images.preprocess import preprocessing
 from layerscope.images.resize import resize
+from layerscope.store.cache import cache_folder
 
 # One worker builds the network once for the whole file.
 pytestmark = pytest.mark.xdist_group("zoo")
@@ -215,7 +216,7 @@ def test_the_cache_lies_where_the_platform_keeps_caches(monkeypatch, platform, v
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(Path, "home", lambda: Path("home"))
-    assert zoo._cache_file().parent == Path(folder)
+    assert cache_folder() == Path(folder)
 
 
 # The reader

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from layerscope.audit.clarity import clarity_panel, verdicts, vitality_findings
+from layerscope.audit.clarity import Clarity, clarity, clarity_panel
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
 from layerscope.audit.performance import Performance, low_accuracy, performance, performance_panel
@@ -159,18 +159,18 @@ def judged(
         plan: what was done.
     """
     findings, filled = list(_of_inputs(prepared, test, train)), dict[PanelName, Panel]()
-    channels = None
+    clear: Clarity | None = None
     if profile is not None:
-        channels = profile.channels.assign(verdict=verdicts(profile.channels))
-        findings += vitality_findings(channels)
+        depths = {path: regime(layer) for path, layer in layers.items()}
+        clear = clarity(profile, depths)
+        findings += clear.findings
     found = test.performance
     if "performance" in panels:
         filled["performance"] = performance_panel(found)
         findings += low_accuracy(found, test.data.order_assumed)
     rows: tuple[LayerResult, ...] = ()
-    if channels is not None:
-        depths = {path: regime(layer) for path, layer in layers.items()}
-        rows = layer_results(layers.values(), channels, depths)
+    if clear is not None:
+        rows = layer_results(layers.values(), clear.channels, depths, clear.learned)
     result = Audit(
         model,
         rows,
@@ -183,9 +183,10 @@ def judged(
         train.performance if train else None,
         provenance=_provenance(plan),
     )
-    if channels is not None:
-        filled["clarity"] = clarity_panel(result.channels, result.test.images)
-    return Audited(result, profile, plan, prepared, channels)
+    if clear is not None:
+        answers = clear.learned.values()
+        filled["clarity"] = clarity_panel(result.channels, answers, clear.open_questions)
+    return Audited(result, profile, plan, prepared, clear.channels if clear else None)
 
 
 def _of_inputs(prepared: Preparation | None, test: Split, train: Split | None) -> list[Finding]:

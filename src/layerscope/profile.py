@@ -124,7 +124,6 @@ class Measured:
             quantity that was not measured.
         kernel: the convolution kernel, as Keras keeps it.
         upsampling: factor of a transposed convolution, else 1.
-        twin_covariance: of the channels in an untrained twin.
         labels: class of each image, -1 where unknown.
         vectors: places of some images, and for each what an image encoder makes of it, (n, D).
     """
@@ -134,7 +133,6 @@ class Measured:
     rows: Callable[[str], Floats | None]
     kernel: NDArray[Any] | None = None
     upsampling: int = 1
-    twin_covariance: NDArray[Any] | None = None
     labels: NDArray[np.int64] | None = None
     vectors: tuple[NDArray[np.int64], Floats] | None = None
 
@@ -162,7 +160,11 @@ def channel_rows(measured: Measured) -> pd.DataFrame:
     for column, quantity in _AVERAGED.items():
         columns[column] = _average(measured.rows(quantity), channels)
     columns["structure"] = columns["morans_i"] - columns["noise_morans_i"]
-    columns["structure_low"], columns["structure_high"] = _structure(measured, channels)
+    noise = measured.rows("noise_moran")
+    columns |= _limits("structure", measured.rows("moran"), channels, noise)
+    columns |= _positional(measured, columns["variance"])
+    for column in _LIMITED:
+        columns |= _limits(column, measured.rows(_AVERAGED[column]), channels)
     return pd.DataFrame(columns | _classes(measured) | _coherence(measured))
 
 
@@ -172,6 +174,8 @@ _AVERAGED = {
     "twin_morans_i": "twin_moran",
     "flatness": "flatness",
     "blur": "blur",
+    "noise_share": "noise_share",
+    "board": "board",
     "specificity": "specificity",
     "repeat_shift": "repeat_shift",
     "repeat_flip": "repeat_flip",
@@ -180,13 +184,30 @@ _AVERAGED = {
 }
 """Column -> quantity whose mean over the images it is."""
 
+_LIMITED = (
+    *("blur", "noise_share", "board", "specificity"),
+    *("repeat_shift", "repeat_flip", "repeat_brightness", "repeat_jpeg"),
+)
+"""Columns that decide a verdict, and so have limits."""
 
-def _structure(measured: Measured, channels: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """95 % limits of the structure index, by resampling images and draws of noise."""
-    own, noise = measured.rows("moran"), measured.rows("noise_moran")
-    if own is None or noise is None:
-        return np.full(channels, np.nan), np.full(channels, np.nan)
-    return interval(own[np.isfinite(own).any(1)], noise)
+
+def _limits(
+    column: str, rows: Floats | None, channels: int, against: Floats | None = None
+) -> dict[str, NDArray[Any]]:
+    """95 % limits of a mean over images, or of its lead over draws of noise, by resampling."""
+    low = high = np.full(channels, np.nan)
+    if rows is not None and (column != "structure" or against is not None):
+        low, high = interval(rows[np.isfinite(rows).any(1)], against)
+    return {f"{column}_low": low, f"{column}_high": high}
+
+
+def _positional(measured: Measured, variance: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The share of the variance that position explains with any input, and its limits."""
+    rows, channels = measured.rows("kept"), len(variance)
+    own = _average(rows, channels)
+    limits = _limits("positional_kept", rows, channels)
+    over = np.where(variance > 0, variance, np.nan)
+    return {name: values / over for name, values in {"positional_kept": own, **limits}.items()}
 
 
 def _average(rows: Floats | None, channels: int) -> NDArray[np.float64]:
@@ -253,12 +274,10 @@ def _coherence(measured: Measured) -> dict[str, NDArray[np.float64]]:
 def layer_row(measured: Measured) -> dict[str, Any]:
     """Measures of a whole layer."""
     cells = measured.finished.get("cells")
-    twin = measured.twin_covariance
     return {
         "layer": measured.layer.path,
         "channels": len(measured.finished["vitality"]["images"]),
         "kernel_ratio": float("nan") if measured.kernel is None else kernel_ratio(measured.kernel),
         "dimension": float("nan") if cells is None else effective_dimension(cells["covariance"]),
         "cells": 0 if cells is None else int(cells["cells"]),
-        "twin_dimension": float("nan") if twin is None else effective_dimension(twin),
     }

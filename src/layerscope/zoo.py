@@ -8,16 +8,12 @@ dictionaries and arrays.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import hashlib
 import importlib.metadata
 import importlib.util
 import io
-import os
 import pickle
-import sys
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +25,7 @@ from numpy.typing import NDArray
 
 from layerscope.errors import EnvironmentFailure, InputError, LoadError, UnsafeModelError
 from layerscope.images.decode import decode
+from layerscope.store.cache import read_cached, write_cached
 from layerscope.vocabulary import Floats
 
 if TYPE_CHECKING:
@@ -264,7 +261,7 @@ def _load_weights(cache: bool) -> Floats:
     if data is None:
         data = _convert(_read_legacy_torch(_read_weights_file()))
         if cache:
-            _write_cache(data)
+            write_cached(_CACHED, data)
     return np.frombuffer(data, "<f4")
 
 
@@ -312,37 +309,13 @@ def _assign(model: keras.Model, weights: Floats) -> None:
         layer.set_weights(values)
 
 
-def _cache_file() -> Path:
-    if chosen := os.environ.get("LAYERSCOPE_CACHE"):
-        folder = Path(chosen)
-    elif sys.platform == "darwin":
-        folder = Path.home() / "Library" / "Caches" / "layerscope"
-    elif sys.platform == "win32":
-        folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        folder /= "layerscope"
-    else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "layerscope"
-    return folder / f"efficientnet-lite0-{_WEIGHTS_SHA256[:16]}.f32"
+_CACHED = f"efficientnet-lite0-{_WEIGHTS_SHA256[:16]}.f32"
 
 
 def _read_cache() -> bytes | None:
     """Read the cached weights; None where they are not exactly what `_convert` gives."""
-    try:
-        data = _cache_file().read_bytes()
-    except (OSError, RuntimeError):  # RuntimeError: the user has no home directory
-        return None
-    return data if hashlib.sha256(data).hexdigest() == _CONVERTED_SHA256 else None
-
-
-def _write_cache(data: bytes) -> None:
-    """Write the cache all or nothing; a cache that cannot be written only costs time."""
-    with contextlib.suppress(OSError, RuntimeError):
-        path = _cache_file()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            part = Path(folder) / path.name
-            part.write_bytes(data)
-            part.replace(path)
+    data = read_cached(_CACHED)
+    return data if data and hashlib.sha256(data).hexdigest() == _CONVERTED_SHA256 else None
 
 
 # The reader of one file of weights

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from layerscope.model.fresh import fresh_weights
 from layerscope.model.traced import TracedModel
-from layerscope.model.twin import fresh_weights
 from layerscope.model.weights import kernel_of, upsampling, weights_hash
 
 L = keras.layers

@@ -1,105 +1,86 @@
-"""Which channels carry anything at all: what can be said without a null.
+"""The clarity panel: one verdict per channel, whether each layer was learned, and what follows."""
 
-Vitality only: whether a map is noisy, blurry or clear needs nulls, so that every other channel
-stays ``not_judged``.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from layerscope.audit.figures import conjoined, count, percent
-from layerscope.audit.findings import Effect, Finding, Panel, untested
-from layerscope.measures.vitality import NEGLIGIBLE, most_it_fires
+from layerscope.audit.findings import Finding, Panel, untested
+from layerscope.audit.learned import Learned, learned, learned_findings, no_class_signal
+from layerscope.audit.maps import map_findings, map_verdicts, unjudged
+from layerscope.audit.vitality import (
+    VITALITY_VERDICTS,
+    vitality_findings,
+    vitality_verdicts,
+)
+from layerscope.profile import Profile
+from layerscope.run.nulls import PROBE
+from layerscope.vocabulary import Regime
 
 Counts = Mapping[str, int]
 
 CHANNEL_VERDICTS = (
-    "non_finite",
-    "dead",
-    "constant",
-    "saturated",
-    "artefact",
-    "noisy",
-    "blurry",
-    "not_judged",
-    "unsure",
-    "clear",
+    *VITALITY_VERDICTS,
+    *("artefact", "noisy", "blurry", "not_judged", "unsure", "clear"),
 )
 """A channel has the first of these that applies."""
 
-_VITALITY = CHANNEL_VERDICTS[:4]
-_STRUCTURE = ("artefact", "noisy", "blurry", "unsure", "clear")
 
-
-@dataclass(frozen=True, slots=True)
-class VitalityLimits:
-    """When a channel is dead, constant or saturated, and when a layer has too many of them.
+@dataclass(frozen=True)
+class Clarity:
+    """What was said of every channel and layer.
 
     Attributes:
-        fewest_images: images below which only ``non_finite`` is said: in late layers a sound
-            channel often stays silent on a handful of images.
-        constant: on signed maps, the range of a channel against the typical one of its layer below
-            which it is constant. A range that is only rounding is constant on all maps.
-        saturated: share of the pixels at .99 of the activation's bound and more from which a
-            channel is saturated.
-        warn_share: share of the channels of a layer from which dead, constant or saturated ones
-            deserve a warning. Trained nets with nothing wrong have some (weight decay and ReLU
-            switch channels off), so fewer are for information.
-        warn_channels: the same as a number of channels, for narrow layers.
+        channels: the profile's table with ``verdict``, ``reason``, ``flags`` and ``regime``.
+        layers: the profile's table with ``learned``.
+        findings: of this panel.
+        open_questions: what was not judged and why, a sentence each.
     """
 
-    fewest_images: int = 10
-    constant: float = NEGLIGIBLE
-    saturated: float = 0.5
-    warn_share: float = 0.1
-    warn_channels: int = 2
+    channels: pd.DataFrame
+    layers: pd.DataFrame
+    findings: tuple[Finding, ...]
+    open_questions: tuple[str, ...]
 
-    def minor(self, channels: int, share: float, images: int) -> bool:
-        """Whether so many channels of a layer are nothing to warn of.
-
-        With few images the share must also exceed the firing rate that so many images can miss:
-        ten images overlook a channel that fires on a quarter of all.
-        """
-        needed = max(self.warn_share, float(most_it_fires(images)))
-        return channels < self.warn_channels or share < needed
+    @property
+    def learned(self) -> dict[str, Learned]:
+        """Layer path -> whether it was learned."""
+        return dict(zip(self.layers["layer"], self.layers["learned"], strict=True))
 
 
-LIMITS = VitalityLimits()
-
-
-def verdicts(channels: pd.DataFrame, limits: VitalityLimits = LIMITS) -> "pd.Series[str]":
-    """One verdict per channel, of `CHANNEL_VERDICTS`: those that need no null.
-
-    Dead is said only of layers whose maps are nowhere below 0 (ReLU and its like): there a
-    channel that never fired is 0 everywhere. On signed maps, before an activation or after one
-    such as SiLU, a value below 0 is no silence, and only the range counts.
+def clarity(profile: Profile, regimes: Mapping[str, Regime | None]) -> Clarity:
+    """Judge all channels and layers of a profile.
 
     Args:
-        channels: one row per channel with the columns ``layer``, ``pre_activation``, ``images``,
-            ``finite`` (images whose map is finite), ``fired`` (those with a value above 0),
-            ``minimum``, ``relative_range`` and ``saturated_share``, see
-            `layerscope.measures.vitality`.
-        limits: where the lines are drawn.
+        profile: the measurements, at best with noise input and twins.
+        regimes: layer path -> regime.
     """
-    lowest = channels.groupby("layer")["minimum"].transform("min").to_numpy()
-    signed = channels["pre_activation"].to_numpy(bool) | (lowest < 0)
-    images = channels["images"].to_numpy()
-    spread = channels["relative_range"].to_numpy()
-    found = np.select(
-        [
-            channels["finite"].to_numpy() < images,
-            images < limits.fewest_images,
-            ~signed & (channels["fired"].to_numpy() == 0),
-            (spread == 0) | (signed & (spread < limits.constant)),
-            channels["saturated_share"].to_numpy() >= limits.saturated,
-        ],
-        ["non_finite", "not_judged", "dead", "constant", "saturated"],
-        "not_judged",
+    alive = profile.channels.assign(verdict=vitality_verdicts(profile.channels))
+    channels = map_verdicts(alive, regimes)
+    images = int(profile.images["read"].sum())
+    probed = min(images, PROBE)
+    layers = learned(profile.layers, probed)
+    labelled = int((profile.images["label"] >= 0).sum())
+    findings = (
+        *vitality_findings(channels),
+        *map_findings(channels),
+        *learned_findings(layers, probed),
+        *no_class_signal(channels, labelled),
     )
-    return pd.Series(found, index=channels.index, name="verdict", dtype=object)
+    return Clarity(channels, layers, findings, (*unjudged(channels), *_untested(layers)))
+
+
+def _untested(layers: pd.DataFrame) -> Sequence[str]:
+    said = []
+    if "entropy_p" in layers and (missing := int(layers["entropy_p"].isna().sum())):
+        said.append(
+            f"Whether the kernels of {count(missing, 'layer')} are random: they are not 3x3, or "
+            "fewer than 100."
+        )
+    if "class_signal_p" in layers and layers["class_signal_p"].isna().all():
+        said.append("Whether layers tell classes apart: the images carry no labels, or one only.")
+    return said
 
 
 def counts(found: Iterable[str]) -> dict[str, int]:
@@ -115,144 +96,28 @@ def added(many: Iterable[Counts]) -> dict[str, int]:
     return {name: sum(one[name] for one in every) for name in ("total", *CHANNEL_VERDICTS)}
 
 
-def vitality_findings(
-    channels: pd.DataFrame, limits: VitalityLimits = LIMITS
-) -> tuple[Finding, ...]:
-    """Findings on the channels of each layer that carry nothing or nothing finite.
-
-    Their effect is a share of the channels of the layer. It has no interval over channels: those
-    are all the channels there are. What was sampled are the images, and for them the message
-    gives an upper limit.
-
-    Args:
-        channels: the table of `verdicts` with the columns ``channel`` and ``verdict``, its layers
-            in the order of the network.
-        limits: when many are too many.
-    """
-    found: list[Finding] = []
-    first_broken = ""
-    for name, rows in channels.groupby("layer", sort=False):
-        layer = str(name)
-        for verdict in _VITALITY:
-            own = rows[rows["verdict"] == verdict]
-            if own.empty:
-                continue
-            if verdict == "non_finite":
-                first_broken = first_broken or layer
-            found.append(_finding(verdict, layer, rows, own, first_broken, limits))
-    return tuple(found)
-
-
-_KIND_OF = {
-    "non_finite": "non-finite",
-    "dead": "dead-channels",
-    "constant": "constant-channels",
-    "saturated": "saturated-channels",
-}
-
-
-def _finding(
-    verdict: str,
-    layer: str,
-    rows: pd.DataFrame,
-    own: pd.DataFrame,
-    first_broken: str,
-    limits: VitalityLimits,
-) -> Finding:
-    images = int(rows["images"].max())
-    share = len(own) / len(rows)
-    message, advice = _words(verdict, layer, len(rows), own, images, first_broken)
-    return Finding(
-        _KIND_OF[verdict],
-        message,
-        advice,
-        layer=layer,
-        channels=tuple(int(channel) for channel in own["channel"]),
-        effect=Effect("share of channels", share),
-        images=images,
-        minor=verdict != "non_finite" and limits.minor(len(own), share, images),
-    )
-
-
-def _words(
-    verdict: str, layer: str, width: int, own: pd.DataFrame, images: int, first_broken: str
-) -> tuple[str, str]:
-    one = len(own) == 1
-    who = f"{len(own):,} of {count(width, 'channel')} of {layer}"
-    seen = count(images, "image")
-    bound = f"{100 * float(most_it_fires(images)):.2g} %"
-    each = "it" if one else "each"
-    which = "this channel" if one else "these channels"
-    if verdict == "dead":
-        return (
-            f"{who} never fired on {seen}: {each} fires on at most {bound} of such images (95 %).",
-            "In a pruned net this is meant. Otherwise look at the bias, or the BatchNorm shift, "
-            f"of {which}: far below 0 is the usual cause. A smaller learning rate, less weight "
-            "decay or a leaky activation may keep such channels alive in a new training.",
-        )
-    if verdict == "constant" and float(own["saturated_share"].min()) > 0.99:
-        return (
-            f"{who} {'is' if one else 'are'} at the bound of the activation in every pixel of "
-            f"{seen}.",
-            "Input on a larger scale than in training is a common cause: check the preprocessing, "
-            f"then the bias and the scale of the weights of {which}.",
-        )
-    if verdict == "constant":
-        return (
-            f"{who} {'holds' if one else 'hold'} one value on {seen}, everywhere: {each} varies "
-            f"on at most {bound} of such images (95 %).",
-            "On such images a constant tells nothing apart, and a bias could stand in for it. "
-            f"Look at the incoming weights, or the BatchNorm scale, of {which}: all near 0 is "
-            "the usual cause, by pruning or by weight decay.",
-        )
-    if verdict == "saturated":
-        highest = percent(float(own["saturated_share"].max()))
-        return (
-            f"{who} {'is' if one else 'are'} at the bound of the activation in half of the pixels "
-            f"and more ({'' if one else 'up to '}{highest}, {seen}).",
-            "There the channel no longer tells strong from stronger, and little gradient flows. "
-            "Input on a larger scale than in training is a common cause: check the preprocessing, "
-            f"then the scale of the weights of {which}.",
-        )
-    return _broken(who, layer, f"{int(images - own['finite'].min()):,} of {seen}", first_broken)
-
-
-def _broken(who: str, layer: str, seen: str, first: str) -> tuple[str, str]:
-    message = f"{who} gave NaN or infinity on {seen}."
-    if layer != first:
-        return message, f"Look at {first} first: what is not finite there spreads to later layers."
-    return (
-        f"{message} No layer before it did.",
-        "Look for NaN in the images and in the weights of this layer, for a division by 0 or a "
-        "logarithm, and in mixed precision for values above 65,504, where float16 ends.",
-    )
-
-
-def clarity_panel(total: Counts, images: int, limits: VitalityLimits = LIMITS) -> Panel:
-    """Return what the clarity panel says of channels that were seen on so many images.
+def clarity_panel(
+    total: Counts, answers: Iterable[str] = (), open_questions: Sequence[str] = ()
+) -> Panel:
+    """Return what the clarity panel says.
 
     Judged are all channels but the ``not_judged`` ones. Clear: at least 80 % of them are. Unsure:
     over 50 % are. Unclear: at most 20 % are clear. Mixed: the rest. Unsure goes before unclear,
     since channels one is unsure of are not known to be unclear.
+
+    Args:
+        total: the counts of all channels.
+        answers: for each layer whether it was learned.
+        open_questions: what was not judged and why.
     """
     if not total["total"]:
         return untested("No channel was measured.")
     judged = total["total"] - total["not_judged"]
-    said = [f"{total[name]:,} {name.replace('_', '-')}" for name in _VITALITY if total[name]]
-    if not judged or (total["not_judged"] and not any(total[name] for name in _STRUCTURE)):
-        reason = (
-            "Whether maps show the image clearly is not judged yet; the figures for it, beside "
-            "noise input and a twin with fresh weights, are in channels.parquet."
-        )
-        found = conjoined(said) or "none dead, constant, saturated or non-finite"
-        if images < limits.fewest_images:
-            reason = (
-                f"{count(images, 'image')} are too few to call a channel dead, constant or "
-                f"saturated: that takes {limits.fewest_images}."
-            )
-            found = conjoined(said) or "none non-finite"
-        seen = f"Found among {count(total['total'], 'channel')}: {found}."
-        return Panel("not-tested", f"{seen} {reason}", (reason,))
+    ill = [f"{total[name]:,} {name.replace('_', '-')}" for name in CHANNEL_VERDICTS[:7]]
+    said = [words for words, name in zip(ill, CHANNEL_VERDICTS, strict=False) if total[name]]
+    if not judged:
+        reason = "None of the layers is one whose maps could be judged: all are late, or unknown."
+        return Panel("not-tested", reason, (reason, *open_questions))
     clear, unsure = total["clear"] / judged, total["unsure"] / judged
     if clear >= 0.8:
         verdict = "clear"
@@ -260,5 +125,16 @@ def clarity_panel(total: Counts, images: int, limits: VitalityLimits = LIMITS) -
         verdict = "unsure"
     else:
         verdict = "unclear" if clear <= 0.2 else "mixed"
-    summary = f"{total['clear']:,} of {count(judged, 'judged channel')} clear ({percent(clear)})"
-    return Panel(verdict, f"{'; '.join(filter(None, [summary, conjoined(said)]))}.")
+    found = f"{total['clear']:,} of {count(judged, 'judged channel')} clear ({percent(clear)})"
+    said += [f"{total['unsure']:,} unsure"] if total["unsure"] else []
+    summary = "; ".join(filter(None, [found, conjoined(said)]))
+    return Panel(verdict, " ".join([f"{summary}.", *_of_layers(answers)]), tuple(open_questions))
+
+
+def _of_layers(answers: Iterable[str]) -> list[str]:
+    every = list(answers)
+    tested = [answer for answer in every if answer != "not-tested"]
+    if not tested:
+        return []
+    parts = [f"{tested.count(word)} {word}" for word in ("yes", "no", "unsure")]
+    return [f"Told from untrained twins, of {count(len(tested), 'layer')}: {', '.join(parts)}."]

@@ -19,14 +19,13 @@ import pandas as pd
 
 from layerscope.audit.clarity import Counts, added, counts
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName, untested
+from layerscope.audit.learned import Learned
 from layerscope.audit.performance import Performance
 from layerscope.audit.statement import sentences
 from layerscope.vocabulary import Alternative, Layer, Skipped
 
 SCHEMA_VERSION = 1
 NOT_RUN = untested("This panel was not run.")
-
-Learned = Literal["yes", "no", "unsure", "not-tested"]
 
 
 @dataclass(frozen=True)
@@ -156,6 +155,7 @@ def layer_results(
     layers: Iterable[Layer],
     channels: pd.DataFrame,
     regimes: Mapping[str, str | None] | None = None,
+    learned: Mapping[str, Learned] | None = None,
 ) -> tuple[LayerResult, ...]:
     """Count the verdicts of each layer.
 
@@ -164,6 +164,7 @@ def layer_results(
         channels: the profile's table with the columns ``layer`` and ``verdict``. The channels of a
             layer that has no rows there are not judged.
         regimes: layer path -> regime.
+        learned: layer path -> whether it was learned.
     """
     judged = {str(path): list(rows) for path, rows in channels.groupby("layer")["verdict"]}
     return tuple(
@@ -171,6 +172,7 @@ def layer_results(
             layer,
             counts(judged.get(layer.path, ["not_judged"] * (layer.shape[2] or 0))),
             (regimes or {}).get(layer.path),
+            learned=(learned or {}).get(layer.path, "not-tested"),
         )
         for layer in layers
     )

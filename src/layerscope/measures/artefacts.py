@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.measures.vitality import ROUNDING
+from layerscope.vocabulary import Floats
 
 _Doubles = NDArray[np.float64]
 
@@ -81,6 +82,28 @@ def positional_share(
     outer[border:-border, border:-border] = False
     distance = np.square(mean[outer] - inner.mean((0, 1))).mean(0)
     return PositionalShare(mean.var((0, 1)) / total, distance / total, inner.var((0, 1)) / total)
+
+
+def kept_on_noise(maps: Floats, noise_mean: Floats) -> _Doubles:
+    """How far the mean map on noise input is also in the map of an image: their covariance.
+
+    What position alone does, by padding or by a bias, is there whatever the input shows. What
+    centred objects do is not, though `positional_share` counts it as well. Over the variance of a
+    channel the mean over images is the share of it that position explains with any input; that of
+    one image errs on both sides of it. The mean on noise is a mean of draws, whose error is not
+    shared by images, so it adds nothing on average.
+
+    Args:
+        maps: float32 (N, H, W, C).
+        noise_mean: (H, W, C), the mean of the maps of noise input.
+
+    Returns:
+        (N, C), in squared units of the maps; NaN where one is not finite.
+    """
+    around = (noise_mean - noise_mean.mean((0, 1), dtype=np.float64)).astype(np.float32)
+    flat = around.reshape(-1, around.shape[2])
+    sums = [np.einsum("pc,pc->c", one.reshape(flat.shape), flat) for one in maps]
+    return np.asarray(np.stack(sums), np.float64) / len(flat)
 
 
 def _variance(maps: _Doubles) -> _Doubles:

@@ -64,8 +64,8 @@ def splice(
     Args:
         graph: changed in place.
         replaced: names of the tensors whose readers are redirected, one per output of
-            ``function``, or none at all. The new piece itself still reads the original ones. A name that
-            the graph lacks redirects nobody.
+            ``function``, or none at all. The new piece itself still reads the original ones. A
+            name that the graph lacks redirects nobody.
         inputs: what the new piece reads: names of tensors of the graph, or of placeholders that
             do not exist yet and are added, with their types and shapes.
         function: builds the piece from tensors in the order of ``inputs``.

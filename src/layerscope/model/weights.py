@@ -1,14 +1,17 @@
 """The weights behind a map, read from the graph, whatever layer or plain call holds them."""
 
 import hashlib
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from layerscope.model import operations
+from layerscope.model.fresh import fresh_weight
 from layerscope.model.taps import Tap
 from layerscope.model.traced import TracedModel
+from layerscope.model.twin import initialisers_of
 
 
 def kernel_of(traced: TracedModel, tap: Tap) -> np.ndarray | None:
@@ -19,6 +22,26 @@ def kernel_of(traced: TracedModel, tap: Tap) -> np.ndarray | None:
     Returns:
         ``None`` where a map comes from a sum or a dense layer, or the kernel is computed.
     """
+    place = _place(traced, tap)
+    if place is None:
+        return None
+    return np.asarray(keras.ops.convert_to_numpy(traced.model.weights[place]))
+
+
+def fresh_kernel(traced: TracedModel, tap: Tap, seed: Sequence[int]) -> np.ndarray | None:
+    """What `kernel_of` would be before training, for a seed.
+
+    Returns:
+        ``None`` also where no initialiser is known.
+    """
+    place, known = _place(traced, tap), initialisers_of(traced)
+    if place is None or place not in known.of:
+        return None
+    return np.asarray(fresh_weight(traced.model.weights[place], known.of[place], (*seed, place)))
+
+
+def _place(traced: TracedModel, tap: Tap) -> int | None:
+    """Where in ``model.weights`` the kernel is."""
     if not tap.kernel:
         return None
     op = traced.wiring.tensors[tap.kernel].op
@@ -28,8 +51,7 @@ def kernel_of(traced: TracedModel, tap: Tap) -> np.ndarray | None:
         while tensor.op.type in operations.COPIES and tensor.op.inputs:
             tensor = tensor.op.inputs[0]
         if tensor.name in traced.trace.weights and tensor.shape.rank == 4:
-            variable = traced.model.weights[traced.trace.weights.index(tensor.name)]
-            return np.asarray(keras.ops.convert_to_numpy(variable))
+            return traced.trace.weights.index(tensor.name)
     return None
 
 

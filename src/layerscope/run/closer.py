@@ -6,7 +6,9 @@ from functools import cache
 
 import numpy as np
 
+from layerscope.measures.artefacts import checkerboard, kept_on_noise
 from layerscope.measures.depth import regime
+from layerscope.measures.noise import noise_share
 from layerscope.measures.repeatability import TRANSFORMS, repeatability
 from layerscope.measures.specificity import (
     area_average,
@@ -19,7 +21,10 @@ from layerscope.run.local import Compute, Progress, Rows
 from layerscope.run.shards import batches
 from layerscope.vocabulary import Floats, Layer
 
-QUANTITIES = ("flatness", "blur", "specificity", *(f"repeat_{t.name}" for t in TRANSFORMS))
+QUANTITIES = (
+    *("flatness", "blur", "noise_share", "kept", "board", "specificity"),
+    *(f"repeat_{t.name}" for t in TRANSFORMS),
+)
 """What is kept per image and channel."""
 
 
@@ -70,6 +75,8 @@ def look_closer(
     layers: Mapping[str, Layer],
     size: int,
     tell: Callable[[Progress], None] = lambda _: None,
+    noise_means: Mapping[str, Floats] | None = None,
+    upsampling: Mapping[str, int] | None = None,
 ) -> Rows:
     """Measure the maps of a few images, and of the same images slightly changed.
 
@@ -80,6 +87,8 @@ def look_closer(
         layers: the layers to look at.
         size: most images in one pass.
         tell: hears how far the work is.
+        noise_means: path -> (H, W, C), the mean map on noise input, where it is known.
+        upsampling: path -> factor of a transposed convolution; others have 1.
 
     Returns:
         For each of `QUANTITIES` and each layer float32 (images, C); NaN where a measure is not
@@ -99,6 +108,7 @@ def look_closer(
         others = _others(images, part, tones)
         maps = dict(compute(now)[0])
         _still(rows, part, maps, layers, photos, others)
+        _artefacts(rows, part, maps, noise_means or {}, upsampling or {})
         for transform in TRANSFORMS:
             if transform.name == "jpeg" and photos.shape[3] not in (1, 3):
                 continue
@@ -135,8 +145,24 @@ def _still(
         found = spectrum(values)
         rows["flatness"][path][part] = found.flatness
         rows["blur"][path][part] = blur_ratio(found.high, light)
+        rows["noise_share"][path][part] = noise_share(values)
         if regime(layer) == "early":
             rows["specificity"][path][part] = specificity(values, own, other).value
+
+
+def _artefacts(
+    rows: Rows,
+    part: slice,
+    maps: Mapping[str, Floats],
+    noise_means: Mapping[str, Floats],
+    upsampling: Mapping[str, int],
+) -> None:
+    """What position alone does to the maps."""
+    for path, mean in noise_means.items():
+        rows["kept"][path][part] = kept_on_noise(maps[path], mean)
+    for path, factor in upsampling.items():
+        if factor > 1:
+            rows["board"][path][part] = [checkerboard(one, factor) for one in maps[path]]
 
 
 def _others(images: Sequence[Floats], part: slice, tones: Tones) -> Floats:

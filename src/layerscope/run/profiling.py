@@ -29,6 +29,7 @@ from layerscope.run.local import (
     add_up,
     run,
 )
+from layerscope.run.nulls import NOISE, PROBE, Probe, against_twins
 from layerscope.run.plan import SAMPLE, SHARD, Plan
 from layerscope.statistics.cells import Cells
 from layerscope.statistics.exemplars import Exemplars
@@ -37,9 +38,6 @@ from layerscope.statistics.vitality import Vitality
 from layerscope.store.directory import RunDirectory
 from layerscope.store.rows import RowStore
 from layerscope.vocabulary import Floats, Layer
-
-NOISE = 32
-"""Draws of noise input: at least 20 are needed for a p value per channel."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class Subject:
         outputs: length of the output vector; ``None`` if the output is no vector.
         compute: a forward pass.
         twin: a forward pass of an untrained twin, fitted to some images, for a seed.
+        probe: what many twins say, in few numbers.
     """
 
     layers: Mapping[str, Layer]
@@ -63,6 +62,7 @@ class Subject:
     outputs: int | None
     compute: Compute
     twin: Callable[[Sequence[Floats], int], Compute]
+    probe: Probe
 
 
 def profile(
@@ -98,9 +98,13 @@ def profile(
         source, subject.compute, watched, _sampled(plan), directory, rows, batch_size, tell, warn
     )
     size = outcome.batch_sizes[-1]
-    images = _few(source, plan, outcome)
-    rows.write(0, look_closer(images, subject.compute, subject.layers, size, tell))
-    twins = _nulls(subject, plan, images, rows, size, tell)
+    images, labels = _few(source, plan, outcome)
+    noise = _on_noise(subject, plan, images, rows, size, tell)
+    closer = look_closer(
+        images, subject.compute, subject.layers, size, tell, noise, subject.upsampling
+    )
+    rows.write(0, closer)
+    twins = _on_twins(subject, plan, images, labels, rows, size, tell)
     tell(Progress("tables", 0, len(plan.layers)))
     vectors = None if plan.images is None else _vectors(source, plan, encoder or Hog())
     found = _assembled(subject, plan, source, outcome, rows, twins, vectors)
@@ -128,7 +132,7 @@ def _quantities(subject: Subject, plan: Plan) -> dict[str, dict[str, int]]:
     channels = {path: subject.layers[path].shape[2] or 0 for path in plan.layers}
     names = ["mean", "maximum", "moran", *QUANTITIES]
     names += ["noise_moran"] if "noise" in plan.nulls else []
-    names += ["twin_moran", "twin_mean"] if "twin" in plan.nulls else []
+    names += ["twin_moran"] if "twin" in plan.nulls else []
     found = dict.fromkeys(names, channels)
     return found | ({PREDICTION: {PREDICTION: subject.outputs}} if subject.outputs else {})
 
@@ -145,40 +149,69 @@ def _sampled(plan: Plan) -> Callable[[np.ndarray], np.ndarray]:
     return lambda places: inside[places]
 
 
-def _few(source: Source, plan: Plan, outcome: Outcome) -> list[Floats]:
-    """The images to look at closely, those of them that can be read."""
+def _few(source: Source, plan: Plan, outcome: Outcome) -> tuple[list[Floats], NDArray[np.int64]]:
+    """The images to look at closely, those of them that can be read, and their labels."""
     if plan.images is None:
-        return outcome.first_images
-    images = [image for batch in source.part(plan.fine) for image in batch.pixels]
+        images = outcome.first_images
+        return images, np.array(outcome.labels[: len(images)], np.int64)
+    part = source.part(plan.fine)
+    known = dict(zip(part.ids or (), plan.fine, strict=True))
+    images, labels = list[Floats](), list[int]()
+    for batch in part:
+        images.extend(batch.pixels)
+        labels.extend(outcome.labels[known[name]] for name in batch.ids)
     if not images:
         raise InputError("None of the images chosen for a closer look can be read any more.")
-    return images
+    return images, np.array(labels, np.int64)
 
 
-def _nulls(
+def _on_noise(
     subject: Subject,
     plan: Plan,
     images: Sequence[Floats],
     rows: RowStore,
     size: int,
     tell: Callable[[Progress], None],
-) -> dict[str, NDArray[Any]]:
-    """What the same layers give on noise, and what an untrained twin gives on the same images."""
+) -> dict[str, Floats]:
+    """The mean map of each layer on noise input, where its maps have one size."""
+    if "noise" not in plan.nulls:
+        return {}
+    tell(Progress("noise input", 0, NOISE))
     layers = {
-        path: replace(layer, statistics=(Cells(),))
+        path: replace(layer, statistics=(Positions(),) if all(layer.shape[:2]) else ())
         for path, layer in _watched(subject, plan).items()
     }
-    if "noise" in plan.nulls:
-        tell(Progress("noise input", 0, NOISE))
-        noise = noise_like(images, NOISE, plan.seed)
-        found = add_up(noise, subject.compute, layers, size)[1]
-        rows.write(0, {"noise_moran": found["moran"]})
+    noise = noise_like(images, NOISE, plan.seed)
+    states, found = add_up(noise, subject.compute, layers, size)
+    rows.write(0, {"noise_moran": found["moran"]})
+    return {
+        path: np.asarray(Positions().finish(state["positions"])["mean"], np.float32)
+        for path, state in states.items()
+        if state
+    }
+
+
+def _on_twins(
+    subject: Subject,
+    plan: Plan,
+    images: Sequence[Floats],
+    labels: NDArray[np.int64],
+    rows: RowStore,
+    size: int,
+    tell: Callable[[Progress], None],
+) -> pd.DataFrame | None:
+    """Compare every layer with untrained twins."""
     if "twin" not in plan.nulls:
-        return {}
-    tell(Progress("untrained twin", 0, len(images)))
-    states, found = add_up(images, subject.twin(images, plan.seed), layers, size)
-    rows.write(0, {"twin_moran": found["moran"], "twin_mean": found["mean"]})
-    return {path: Cells().finish(state["cells"])["covariance"] for path, state in states.items()}
+        return None
+    layers = {
+        path: replace(layer, statistics=()) for path, layer in _watched(subject, plan).items()
+    }
+    tell(Progress("untrained twin", 0, PROBE))
+    found = add_up(images[:PROBE], subject.twin(images, plan.seed), layers, size)[1]
+    rows.write(0, {"twin_moran": found["moran"]})
+    signed = {path: subject.layers[path].pre_activation for path in plan.layers}
+    kernels = subject.kernels
+    return against_twins(subject.probe, kernels, signed, images, labels, plan, tell)
 
 
 def _vectors(source: Source, plan: Plan, encoder: Encoder) -> tuple[NDArray[np.int64], Floats]:
@@ -201,7 +234,7 @@ def _assembled(
     source: Source,
     outcome: Outcome,
     rows: RowStore,
-    twins: Mapping[str, NDArray[Any]],
+    twins: pd.DataFrame | None,
     vectors: tuple[NDArray[np.int64], Floats] | None,
 ) -> Profile:
     channels, layers, exemplars = [], [], {}
@@ -220,7 +253,6 @@ def _assembled(
             read,
             subject.kernels.get(path),
             subject.upsampling.get(path, 1),
-            twins.get(path),
             np.where(_sampled(plan)(np.arange(len(outcome.labels))), outcome.labels, -1),
             vectors,
         )
@@ -230,7 +262,7 @@ def _assembled(
     has_outputs = PREDICTION in rows.arrays
     return Profile(
         pd.concat(channels, ignore_index=True),
-        pd.DataFrame(layers),
+        pd.DataFrame(layers) if twins is None else pd.DataFrame(layers).merge(twins, "left"),
         _images(plan, source, outcome),
         rows.read(PREDICTION, PREDICTION) if has_outputs else None,
         source.class_names,

@@ -7,11 +7,13 @@ import numpy as np
 
 from layerscope.images import Preprocessing
 from layerscope.model.ceiling import ceiling
+from layerscope.model.pooled import pooled_maps
 from layerscope.model.taps import Tap
 from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import untrained_twin
-from layerscope.model.weights import kernel_of, upsampling
+from layerscope.model.weights import fresh_kernel, kernel_of, upsampling
 from layerscope.run.local import Compute
+from layerscope.run.nulls import Probe
 from layerscope.run.profiling import Subject
 from layerscope.vocabulary import Floats
 
@@ -39,6 +41,15 @@ def subject_of(
         outputs,
         forward(traced, taps, steps, outputs),
         lambda images, seed: _twin(traced, taps, steps, images, seed),
+        _probe(traced, taps, steps),
+    )
+
+
+def _probe(traced: TracedModel, taps: Sequence[Tap], steps: Preprocessing | None) -> Probe:
+    by_path = {tap.path: tap for tap in taps}
+    return Probe(
+        lambda images, seed: pooled_maps(traced, taps, [_ready(images, steps)], seed),
+        lambda path, seed: fresh_kernel(traced, by_path[path], seed),
     )
 
 

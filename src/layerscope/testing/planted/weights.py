@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from layerscope.errors import InputError
-from layerscope.model.twin import fresh_weights
+from layerscope.model.fresh import fresh_weights
 from layerscope.testing.planted import nets, surgery
 from layerscope.testing.planted.truth import Channels, Planted, chosen_from
 from layerscope.vocabulary import Floats

@@ -1,0 +1,77 @@
+"""Files that save time when they are there, and cost only time when they are not.
+
+They lie in ``LAYERSCOPE_CACHE``, else where the system keeps such things.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def cache_folder() -> Path:
+    """Where the files lie; it need not exist.
+
+    Raises:
+        RuntimeError: the user has no home directory.
+    """
+    if chosen := os.environ.get("LAYERSCOPE_CACHE"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "layerscope"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "layerscope"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "layerscope"
+
+
+def read_cached(name: str) -> bytes | None:
+    """The content of a file, ``None`` where it cannot be read."""
+    try:
+        return (cache_folder() / name).read_bytes()
+    except (OSError, RuntimeError):
+        return None
+
+
+def write_cached(name: str, data: bytes) -> None:
+    """Write a file all or nothing; one that cannot be written only costs time."""
+    with contextlib.suppress(OSError, RuntimeError):
+        path = cache_folder() / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            part = Path(folder) / path.name
+            part.write_bytes(data)
+            part.replace(path)
+
+
+def cached_arrays(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+    """What ``compute`` gives, from the cache where it was computed before.
+
+    Args:
+        key: everything that the result depends on, as a JSON object; a hash of it names the file.
+        compute: gives small arrays by name.
+    """
+    text = json.dumps(key, sort_keys=True)
+    name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    known = read_cached(name)
+    if known is not None:
+        damaged = contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile)
+        with damaged, np.load(io.BytesIO(known), allow_pickle=False) as file:
+            return dict(file)
+    found = compute()
+    data = io.BytesIO()
+    np.savez(data, **found)  # type: ignore[arg-type, unused-ignore]
+    write_cached(name, data.getvalue())
+    return found
