@@ -191,7 +191,7 @@ def _sentence(words: str) -> str:
 
 def _heading(flagged: bool, shown: Sequence[Chosen]) -> str:
     if flagged:
-        return "Flagged: something speaks against these"
+        return "Flagged or unsure, the gravest first"
     judged = any(one.verdict == CLEAR for one in shown)
     sort = "Clear" if judged else "Not judged"
     return f"{sort}: those that carry most of the layer on this photo"
@@ -251,7 +251,7 @@ def _tone(verdict: str) -> Tone:
 def _note(tiles: Sequence[Tile], others: int) -> str:
     same = "The photos of a row share one scale" if others else "Each map has a scale of its own"
     own = "; noise input and twin have one each" if others else ""
-    said = [f"{same}{own}, from the lowest value to the highest. Above each map: its own."]
+    said = [f"{same}{own}, from the lowest value to the highest. Above each map: its own range."]
     if any(tile.scale.diverging for tile in tiles):
         said.append("Blue is below 0, red above, as wide on both sides.")
     if any(one_value(tile.values) for tile in tiles):

@@ -131,10 +131,9 @@ def cut(rgb: Bytes, layer: Layer, row: int, column: int) -> tuple[Bytes, Box]:
 
 def _window(low: float, high: float, side: int) -> tuple[int, int]:
     """Whole pixels that hold a range, `SMALLEST` at least as far as there are so many."""
-    missing = max(0.0, SMALLEST - (high - low)) / 2
-    first, last = int(np.floor(low - missing)), int(np.ceil(high + missing))
-    over = max(0, -first) - max(0, last - side)
-    return max(0, first + over), min(side, last + over)
+    length = min(side, max(SMALLEST, int(np.ceil(high)) - int(np.floor(low))))
+    first = min(max(0, round((low + high - length) / 2)), side - length)
+    return first, first + length
 
 
 def _shrunk(rgb: Bytes) -> Bytes:
