@@ -10,64 +10,70 @@ from layerscope.compiled import compiled
 
 
 @compiled()
-def _rank(scores, images, channel, score, image, sign):  # type: ignore[no-untyped-def]
-    """Where in the list of a channel one belongs, at its end if nowhere."""
-    at = len(scores)
-    while at > 0:
-        before = scores[at - 1, channel]
-        # Ties are common: maps that are silent, or at the bound of their activation.
-        tie = score == before and image < images[at - 1, channel]
-        if not (tie or np.isnan(before) or sign * score > sign * before):
-            break
-        at -= 1
-    return at
+def _chosen(channel, scores, images, sign, best, places, origins):  # type: ignore[no-untyped-def]
+    """Let new scores (N, C) into those of one channel, and note where each comes from.
 
+    Origins are ranks of those that were there, and for new ones -1 less their row.
 
-@compiled()
-def _put(lists, channel, at, score, image, row, column):  # type: ignore[no-untyped-def]
-    """Put one in; those behind move on, and the last falls out."""
-    scores, images, rows, columns = lists
-    for rank in range(len(scores) - 1, at, -1):
-        scores[rank, channel] = scores[rank - 1, channel]
-        images[rank, channel] = images[rank - 1, channel]
-        rows[rank, channel] = rows[rank - 1, channel]
-        columns[rank, channel] = columns[rank - 1, channel]
-    scores[at, channel], images[at, channel] = score, image
-    rows[at, channel], columns[at, channel] = row, column
-
-
-@compiled()
-def let_in(values, places, score, row, sign, lists):  # type: ignore[no-untyped-def]
-    """Let the maps of a batch in.
-
-    ``values`` (N, H, W, C); ``places`` (N,) of its images; ``score`` (N, C), NaN for maps that do
-    not take part, and ``row`` (N, C), where it lies.
+    Returns:
+        Whether there are new ones.
     """
-    scores, images = lists[0], lists[1]
-    for i in range(len(values)):
-        for channel in range(values.shape[3]):
-            own = score[i, channel]
-            if np.isnan(own):
-                continue
-            at = _rank(scores, images, channel, own, places[i], sign)
-            if at == len(scores):
-                continue
-            column = 0
-            while values[i, row[i, channel], column, channel] != own:
-                column += 1
-            _put(lists, channel, at, own, places[i], row[i, channel], column)
+    last, changed = best.size - 1, False
+    for i in range(scores.shape[0]):
+        score, image = scores[i, channel], images[i, channel]
+        if np.isnan(score):
+            continue
+        at = last
+        while at >= 0:
+            before = best[at]
+            # Ties are common: maps that are silent, or at the bound of their activation.
+            if sign * score < sign * before or (score == before and image >= places[at]):
+                break
+            if at < last:
+                best[at + 1], places[at + 1], origins[at + 1] = before, places[at], origins[at]
+            best[at], places[at], origins[at] = score, image, -1 - i
+            at -= 1
+            changed = True
+    return changed
 
 
 @compiled()
-def join(others, sign, lists):  # type: ignore[no-untyped-def]
-    """Let those of other lists in."""
-    scores, images = lists[0], lists[1]
-    for rank in range(len(others[0])):
-        for channel in range(scores.shape[1]):
-            score, image = others[0][rank, channel], others[1][rank, channel]
-            if np.isnan(score):
+def _column(values, image, row, channel, score):  # type: ignore[no-untyped-def]
+    """The first column of a row that holds a score."""
+    for column in range(values.shape[2]):
+        if values[image, row, column, channel] == score:
+            return column
+    return -1
+
+
+@compiled()
+def let_in(  # type: ignore[no-untyped-def]
+    scores, images, rows, columns, values, sign,
+    kept_scores, kept_images, kept_rows, kept_columns,
+):  # fmt: skip
+    """Let the entries of one list, of any order and length, into another.
+
+    Where ``values`` (N, H, W, C) are given, the maps of the N entries, the columns are those where
+    the row holds the score, and are found here.
+    """
+    most, channels = kept_scores.shape
+    best, places = np.empty(most, np.float32), np.empty(most, np.int64)
+    origins, row, column = np.empty_like(places), np.empty_like(places), np.empty_like(places)
+    for channel in range(channels):
+        for rank in range(most):
+            best[rank], places[rank] = kept_scores[rank, channel], kept_images[rank, channel]
+            origins[rank] = rank
+        if not _chosen(channel, scores, images, sign, best, places, origins):
+            continue
+        for rank in range(most):
+            at = origins[rank]
+            if at >= 0:
+                row[rank], column[rank] = kept_rows[at, channel], kept_columns[at, channel]
                 continue
-            at = _rank(scores, images, channel, score, image, sign)
-            if at < len(scores):
-                row, column = others[2][rank, channel], others[3][rank, channel]
-                _put(lists, channel, at, score, image, row, column)
+            at = -1 - at
+            row[rank], column[rank] = rows[at, channel], columns[at, channel]
+            if values.size:
+                column[rank] = _column(values, at, row[rank], channel, best[rank])
+        for rank in range(most):
+            kept_scores[rank, channel], kept_images[rank, channel] = best[rank], places[rank]
+            kept_rows[rank, channel], kept_columns[rank, channel] = row[rank], column[rank]

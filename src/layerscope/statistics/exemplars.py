@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.statistics.contract import MapBatch, State
-from layerscope.statistics.exemplar_loops import join, let_in
+from layerscope.statistics.exemplar_loops import let_in
+from layerscope.vocabulary import Floats
 
 _ENDS = {"top": np.float32(1), "bottom": np.float32(-1)}
 _KEYS = ("score", "image", "row", "column")
+_NO_MAPS = np.empty((0, 1, 1, 1), np.float32)
+_Lists = tuple[NDArray[Any], ...]
 NOBODY = -1
 
 
@@ -44,19 +47,20 @@ class Exemplars:
 
     def update(self, state: State, batch: MapBatch) -> State:
         """Let the images of a batch in where they come before those that are there."""
-        values = np.ascontiguousarray(batch.values, np.float32).view()
-        values.flags.writeable = False  # one type, one compilation
-        score = batch.sums.maximum  # NaN where the map is not finite
+        sums = batch.sums
+        place = np.repeat(batch.positions[:, None], batch.values.shape[3], 1)
+        row = sums.row_of_maximum.astype(np.int64)
+        new = (sums.maximum, place, row, row)  # the maximum is NaN where the map is not finite
+        values = np.ascontiguousarray(batch.values, np.float32)
         for end, sign in _ENDS.items():
-            row = batch.sums.row_of_maximum
-            let_in(values, batch.positions, score, row, sign, _lists(state, end))
+            _let_in(new, values, sign, _lists(state, end))
         return state
 
     def merge(self, one: State, other: State) -> State:
-        """Let those of the other in."""
+        """Choose again among both."""
         merged = {key: values.copy() for key, values in one.items()}
         for end, sign in _ENDS.items():
-            join(_lists(other, end), sign, _lists(merged, end))
+            _let_in(_lists(other, end), _NO_MAPS, sign, _lists(merged, end))
         return merged
 
     def finish(self, state: State) -> Mapping[str, NDArray[Any]]:
@@ -64,5 +68,11 @@ class Exemplars:
         return {key: values.copy() for key, values in state.items()}
 
 
-def _lists(state: State, end: str) -> tuple[NDArray[Any], ...]:
+def _lists(state: State, end: str) -> _Lists:
     return tuple(state[f"{end}_{key}"] for key in _KEYS)
+
+
+def _let_in(new: _Lists, values: Floats, sign: np.float32, lists: _Lists) -> None:
+    seen = values.view()
+    seen.flags.writeable = False  # one type, one compilation
+    let_in(*new, seen, sign, *lists)
