@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from layerscope.statistics.contract import MapBatch, State
 
+PENDING = 512
+"""Those of two shards of images: a shard makes no matrix, and few images soon make one, so that
+many images need little more memory."""
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -20,7 +24,7 @@ class Cells:
     Attributes:
         pending: cells are kept as they are up to this number and only then multiplied out, since
             few of them need less room, and are joined faster, than a matrix of C x C. By default
-            C, where a matrix needs no more than twice their room.
+            `PENDING`.
     """
 
     pending: int | None = None
@@ -77,14 +81,16 @@ class Cells:
 
     def _folded(self, state: State, always: bool = False) -> State:
         rows = state["rows"]
-        if len(rows) <= (self.pending or rows.shape[1]) and not (always and len(rows)):
+        if len(rows) <= (self.pending or PENDING) and not (always and len(rows)):
             return state
         # float64 sums of float32 values around 0: 16 digits bear any offset that 7 digits bore.
         exact = rows.astype(np.float64)
-        product = exact.T @ exact
+        cross = exact.T @ exact
+        if state["cross"].size:
+            cross += state["cross"]
         return {
             "rows": rows[:0].copy(),
             "count": state["count"] + len(rows),
             "sum": state["sum"] + exact.sum(0),
-            "cross": product if state["cross"].size == 0 else state["cross"] + product,
+            "cross": cross,
         }
