@@ -2,18 +2,21 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from layerscope.errors import EnvironmentFailure
 from layerscope.images import Source
 from layerscope.measures.structure import morans_i
 from layerscope.run.plan import FINE
-from layerscope.run.shards import Shard, batches, read_shards
+from layerscope.run.shards import Shard, ahead, batches, read_shards
 from layerscope.statistics.contract import MapBatch, State, Statistic
 from layerscope.store.directory import RunDirectory
 from layerscope.store.rows import RowStore
@@ -23,7 +26,7 @@ States = dict[str, dict[str, State]]
 """Layer path -> name of the statistic -> its state."""
 
 SAVE_EVERY = 20.0
-"""Seconds between two savings of the state, as far as whole shards allow."""
+"""Seconds of work that a kill may cost, beside a shard: only then is the state saved again."""
 
 PREDICTION = "prediction"
 """Quantity and layer under which the outputs of the model are kept."""
@@ -126,18 +129,17 @@ def run(
     size = outcome.batch_sizes[-1] if outcome.batch_sizes else batch_size
     saved, first = time.monotonic(), len(outcome.batch_sizes)
     outcome.resumed = first
-    for shard in read_shards(source, first):
-        states, per_image, size = _shard(shard, compute, layers, sampled, size, warn)
+    shards = read_shards(source, first)
+    for shard, states, per_image, fit in _shards(shards, compute, layers, sampled, size, warn):
         rows.write(shard.start, per_image)
         _merge(outcome.states, states, layers)
-        _note(outcome, shard, size)
+        _note(outcome, shard, fit)
         if source.length is None and shard.number == 0:
             outcome.first_images = list(shard.images[:FINE])
         tell(Progress("maps", shard.stop, source.length))
         if time.monotonic() - saved >= SAVE_EVERY:
             _save(directory, outcome)
             saved = time.monotonic()
-    _save(directory, outcome)
     return outcome
 
 
@@ -191,18 +193,29 @@ Rows = dict[str, dict[str, Floats]]
 """Quantity -> layer path -> float32 (images, channels)."""
 
 
-def _shard(
-    shard: Shard,
+def _shards(
+    shards: Iterator[Shard],
     compute: Compute,
     layers: Mapping[str, Watched],
     sampled: Callable[[np.ndarray], np.ndarray],
     size: int,
     warn: Callable[[str], None],
-) -> tuple[States, Rows, int]:
-    """The states and rows of a shard, and the batch size for which there was memory."""
+) -> Iterator[tuple[Shard, States, Rows, int]]:
+    """Each shard, its states and rows, and the batch size for which there was memory."""
+    begun = deque[Shard]()
+
+    def coming() -> Iterator[Shard]:
+        yield from tuple(begun)
+        for shard in shards:
+            begun.append(shard)
+            yield shard
+
     while True:
         try:
-            return *_computed(shard, compute, layers, sampled, size), size
+            for shard, states, rows in _computed(coming(), compute, layers, sampled, size):
+                begun.popleft()
+                yield shard, states, rows, size
+            return
         except MemoryError as error:
             if size == 1:
                 raise EnvironmentFailure(
@@ -225,43 +238,82 @@ def add_up(
     """
     places = np.arange(len(images))
     shard = Shard(0, 0, len(images), images, tuple(map(str, places)), None, places)
-    return _computed(shard, compute, layers, lambda these: np.ones(len(these), bool), size)
+    everything = _computed(
+        iter([shard]), compute, layers, lambda these: np.ones(len(these), bool), size
+    )
+    return next(everything)[1:]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A batch of a shard, the last one or not, and what the model made of it."""
+
+    shard: Shard
+    part: slice
+    last: bool
+    maps: Mapping[str, Floats] = field(default_factory=dict)
+    outputs: Floats | None = None
+
+
+def _passes(shards: Iterator[Shard], compute: Compute, size: int) -> Iterator[_Pass]:
+    for shard in shards:
+        parts = list(batches(shard.images, size))
+        for part in parts:
+            yield _Pass(shard, part, part is parts[-1], *compute(shard.stacked(part)))
+        if not parts:  # none of its images could be read
+            yield _Pass(shard, slice(0), last=True)
 
 
 def _computed(
-    shard: Shard,
+    shards: Iterator[Shard],
     compute: Compute,
     layers: Mapping[str, Watched],
     sampled: Callable[[np.ndarray], np.ndarray],
     size: int,
-) -> tuple[States, Rows]:
-    states = {path: _empty(layer) for path, layer in layers.items()}
-    rows: Rows = {}
+) -> Iterator[tuple[Shard, States, Rows]]:
+    """Each shard with its states and rows; while a batch is added up, the next one is computed."""
     # Layer by layer in threads, one for each: less is lost by waiting than inside a layer.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for part in batches(shard.images, size):
-            maps, outputs = compute(shard.stacked(part))
-            places = shard.places[part]
-            inside, chosen = places - shard.start, sampled(places)
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+        closing(ahead(_passes(shards, compute, size))) as passes,
+    ):
+        states, rows = _nothing(layers)
+        for done in passes:
+            _add(done, states, rows, layers, sampled, pool)
+            if done.last:
+                yield done.shard, states, rows
+                states, rows = _nothing(layers)
 
-            def of_layer(
-                path: str,
-                maps: Mapping[str, Floats] = maps,
-                places: np.ndarray = places,
-                chosen: np.ndarray = chosen,
-            ) -> dict[str, Floats]:
-                batch = MapBatch(maps[path], places, chosen, layers[path].ceiling, threads=1)
-                for statistic in layers[path].statistics:
-                    name = statistic.name
-                    states[path][name] = statistic.update(states[path][name], batch)
-                return of_images(batch)
 
-            for path, found in zip(layers, pool.map(of_layer, layers), strict=True):
-                for quantity, values in found.items():
-                    _into(rows, quantity, path, shard, inside, values)
-            if outputs is not None:
-                _into(rows, PREDICTION, PREDICTION, shard, inside, outputs)
-    return states, rows
+def _nothing(layers: Mapping[str, Watched]) -> tuple[States, Rows]:
+    return {path: _empty(layer) for path, layer in layers.items()}, {}
+
+
+def _add(
+    done: _Pass,
+    states: States,
+    rows: Rows,
+    layers: Mapping[str, Watched],
+    sampled: Callable[[np.ndarray], np.ndarray],
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Add a batch to the states and the rows of its shard."""
+    places = done.shard.places[done.part]
+    inside, chosen = places - done.shard.start, sampled(places)
+
+    def of_layer(path: str) -> dict[str, Floats]:
+        batch = MapBatch(done.maps[path], places, chosen, layers[path].ceiling, threads=1)
+        for statistic in layers[path].statistics:
+            name = statistic.name
+            states[path][name] = statistic.update(states[path][name], batch)
+        return of_images(batch)
+
+    for path, found in zip(done.maps, pool.map(of_layer, done.maps), strict=True):
+        for quantity, values in found.items():
+            _into(rows, quantity, path, done.shard, inside, values)
+    if done.outputs is not None:
+        _into(rows, PREDICTION, PREDICTION, done.shard, inside, done.outputs)
 
 
 def of_images(batch: MapBatch) -> dict[str, Floats]:

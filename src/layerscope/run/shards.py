@@ -1,8 +1,9 @@
 """Images in shards of a fixed size, the next one read while this one is computed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from layerscope.feed import check_finite
 from layerscope.images import Source
 from layerscope.run.plan import SHARD
 from layerscope.vocabulary import Floats, ImageBatch, Skipped
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,16 @@ def read_shards(source: Source, first: int = 0) -> Iterator[Shard]:
     Raises:
         InputError: not one image of the set could be read.
     """
-    shards = _of_stream(source) if source.length is None else _of_known(source, first)
-    with ThreadPoolExecutor(1) as reader:
-        coming: Future[Shard | None] = reader.submit(next, shards, None)
-        while True:
-            shard = coming.result()
-            if shard is None:
-                return
-            coming = reader.submit(next, shards, None)
-            yield shard
+    return ahead(_of_stream(source) if source.length is None else _of_known(source, first))
+
+
+def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """The same items, each made in a thread of its own while the one before it is used."""
+    with ThreadPoolExecutor(1) as maker:
+        coming: Future[Item | None] = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item
 
 
 def _of_known(source: Source, first: int) -> Iterator[Shard]:
