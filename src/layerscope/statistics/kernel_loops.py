@@ -47,8 +47,10 @@ def _note(sums, c, a, threshold):  # type: ignore[no-untyped-def]
     zero, one = np.float32(0), np.float32(1)
     sums[HIGH + c] = a if a > sums[HIGH + c] else sums[HIGH + c]
     sums[LOW + c] = a if a < sums[LOW + c] else sums[LOW + c]
-    sums[POSITIVE + c] += one if a > zero else zero
-    sums[SATURATED + c] += one if abs(a) >= threshold else zero
+    # Sums chosen from, rather than terms, become one instruction instead of two.
+    positive, saturated = sums[POSITIVE + c], sums[SATURATED + c]
+    sums[POSITIVE + c] = positive + one if a > zero else positive
+    sums[SATURATED + c] = saturated + one if abs(a) >= threshold else saturated
 
 
 @_compiled
