@@ -61,14 +61,36 @@ WORDS = {
     "dead": ("dead", "0 everywhere in all images"),
     "constant": ("constant", "one value everywhere in all images"),
     "saturated": ("saturated", "mostly at the upper bound of its activation"),
-    "artefact": ("artefact", "a pattern of the layer's own, such as a checkerboard or a border"),
-    "noisy": ("noisy", "no more order on photos than noise input gives"),
-    "blurry": ("blurry", "fine detail of the photo is lost"),
-    NOT_JUDGED: ("not judged", "no verdict on what the map looks like"),
-    "unsure": ("unsure", "the numbers do not decide"),
-    CLEAR: ("clear", "follows the image, and nothing speaks against it"),
+    "artefact": ("artefact", "a checkerboard, or a pattern at the border, whatever the image is"),
+    "noisy": ("noisy", "much of what varies is fine unrest, even in its quietest places"),
+    "blurry": ("blurry", "little of the fine detail of the photo is left"),
+    NOT_JUDGED: (
+        "not judged",
+        "too few images; or late in the network, where a map is too small, or sees too much of the "
+        "image, to be judged by its looks",
+    ),
+    "unsure": ("unsure", "the numbers do not decide, or maps are as orderly on noise input"),
+    CLEAR: ("clear", "more orderly than on noise input, and nothing speaks against it"),
 }
 """Verdict -> its name, and what it means in a few words."""
+
+NUMBERS = {
+    "position": "share of the variance that is a pattern which stays whatever the input is",
+    "checkerboard": "share of a map that repeats with the upsampling of the layer",
+    "noise": "share of the variance of a map that is noise",
+    "detail": "fine detail of a map, 1 for as much as the photo has at the same size",
+    "own image": "by how much a map follows its own image better than another one",
+    "repeats": "correlation that is left after a small change of the image, such as a shift",
+    "order": "how much more neighbouring pixels are alike than on noise input",
+}
+"""How a reason begins -> what its number is."""
+
+LEARNED = {
+    "yes": "This layer can be told from untrained ones: by its kernels, its dimension or how well "
+    "its channels tell classes apart.",
+    "no": "This layer is like an untrained one in all that was tested.",
+    "unsure": "Whether this layer can be told from an untrained one is not sure.",
+}
 
 
 def reading(results: Sequence[LayerResult], gallery: Gallery) -> tuple[Part, ...]:
@@ -84,7 +106,16 @@ def reading(results: Sequence[LayerResult], gallery: Gallery) -> tuple[Part, ...
         Text(HOW_TO_READ),
         Table(("Column", "What it shows"), tuple(columns)),
         Table(("Verdict", "Meaning"), tuple(WORDS[name] for name in used)),
+        *_numbers(gallery),
     )
+
+
+def _numbers(gallery: Gallery) -> tuple[Table, ...]:
+    """What the numbers beside the verdicts mean, those that occur."""
+    reasons = [one.reason for shown in gallery.layers.values() for one in shown.channels]
+    rows = [row for row in NUMBERS.items() if any(why.startswith(row[0]) for why in reasons)]
+    caption = "The number that decided stands below the verdict, with its 95 % interval."
+    return (Table(("Number", "Meaning"), tuple(rows), caption),) if rows else ()
 
 
 def sections(results: Sequence[LayerResult], gallery: Gallery) -> tuple[Section, ...]:
@@ -110,6 +141,7 @@ def sections(results: Sequence[LayerResult], gallery: Gallery) -> tuple[Section,
 def _parts(result: LayerResult, gallery: Gallery) -> tuple[Part, ...]:
     layer, evidence = result.layer, gallery.layers.get(result.layer.path)
     said = [Text(facts(layer), "small"), *_expected(result)]
+    said += [Text(LEARNED[result.learned])] if result.learned in LEARNED else []
     if evidence is None or not evidence.channels:
         why = layer.not_shown or "no channel was measured"
         return (*said, Text(f"Not drawn: {why}."))
