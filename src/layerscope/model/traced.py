@@ -54,7 +54,7 @@ class TracedModel:
         self.trace: Trace = trace(model, specs)
         self.taps, self.wiring = find_taps(self.trace)
         self._programs: OrderedDict[Any, Callable[..., list[tf.Tensor]]] = OrderedDict()
-        self._made: dict[str, Any] = {}
+        self._made: dict[Any, Any] = {}
         self._gradients: dict[Any, tuple[str, ...]] = {}
 
     @cached_property
@@ -92,24 +92,30 @@ class TracedModel:
         fetches: Sequence[str],
         weights: Sequence[tf.Tensor] | None = None,
         edits: Mapping[str, Edit] | None = None,
+        given: Mapping[str, np.ndarray] | None = None,
     ) -> list[tf.Tensor]:
         """Compute some tensors in one pass.
 
         Args:
-            inputs: one array per model input, batch first.
+            inputs: one array per model input, batch first; may be empty where ``given`` makes it
+                useless.
             fetches: tensor names (of taps, outputs or gradients).
             weights: values for ``model.weights`` in that order; default the model's own.
             edits: tensor name of a tap -> what to change there, before anything reads it.
+            given: tensor name -> its values, batch first. They are not computed, and neither is
+                what only they depend on.
 
         Returns:
             One tensor per fetch; half precision is returned as float32. An edited tap is
-            returned as edited.
+            returned as edited, and a given tensor as given.
 
         Raises:
             MemoryError: the device cannot hold the batch.
         """
-        edits = edits or {}
-        program = self._program(tuple(fetches), tuple(sorted(edits)), weights is None)
+        edits, given = edits or {}, given or {}
+        program = self._program(
+            tuple(fetches), tuple(sorted(edits)), tuple(sorted(given)), weights is None
+        )
         changes = [
             part
             for name in sorted(edits)
@@ -118,24 +124,25 @@ class TracedModel:
                 tf.convert_to_tensor(edits[name].value, tf.float32),
             )
         ]
+        changes += [tf.cast(given[name], self.tensor(name).dtype) for name in sorted(given)]
         try:
             return program(*self.feed(inputs), *changes, *(weights or ()))
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(f"A batch of {len(inputs[0])} images does not fit.") from error
 
     def _program(
-        self, fetches: tuple[str, ...], edited: tuple[str, ...], own: bool
+        self, fetches: tuple[str, ...], edited: tuple[str, ...], given: tuple[str, ...], own: bool
     ) -> Callable[..., list[tf.Tensor]]:
-        key = fetches, edited, own
+        key = fetches, edited, given, own
         if key not in self._programs:
-            self._programs[key] = self._build(fetches, edited, own)
+            self._programs[key] = self._build(*key)
             if len(self._programs) > _PROGRAMS_KEPT:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
         return self._programs[key]
 
     def _build(
-        self, fetches: tuple[str, ...], edited: tuple[str, ...], own: bool
+        self, fetches: tuple[str, ...], edited: tuple[str, ...], given: tuple[str, ...], own: bool
     ) -> Callable[..., list[tf.Tensor]]:
         definition = self.trace.graph.as_graph_def()
         feeds = dict(zip(self.trace.inputs, self.trace.specs, strict=True))
@@ -149,6 +156,11 @@ class TracedModel:
             feeds |= ports
             spec = {name: tf.TensorSpec(tensor.shape, tensor.dtype)}
             renamed[name] = graphs.splice(definition, [name], spec | ports, _replace, f"edit{i}")[0]
+        for i, name in enumerate(given):
+            tensor = self.tensor(name)
+            port = {f"given{i}_value:0": tf.TensorSpec(tensor.shape, tensor.dtype)}
+            feeds |= port
+            renamed[name] = graphs.splice(definition, [name], port, _as_it_is, f"given{i}")[0]
         bound = self.outside()
         weights = dict(zip(self.trace.weights, self.model.weights, strict=True))
         if own:
@@ -165,7 +177,7 @@ class TracedModel:
             for x, spec in zip(inputs, self.trace.specs, strict=True)
         ]
 
-    def once(self, key: str, make: Callable[[], Any]) -> Any:
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """Something costly that belongs to this trace, made at its first use."""
         if key not in self._made:
             self._made[key] = make()
@@ -236,6 +248,10 @@ class TracedModel:
 def _replace(tensor: tf.Tensor, where: tf.Tensor, value: tf.Tensor) -> list[tf.Tensor]:
     changed = tf.where(where, tf.cast(value, tensor.dtype), tensor)
     return [tf.ensure_shape(changed, tensor.shape)]
+
+
+def _as_it_is(value: tf.Tensor) -> list[tf.Tensor]:
+    return [value]
 
 
 def _reader(value: Any) -> Callable[[], Any]:

@@ -1,0 +1,1 @@
+"""Where a network looks: what is explained, and the methods that explain it."""
