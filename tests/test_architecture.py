@@ -17,6 +17,7 @@ ROWS = (
     ("images",),
     ("model",),
     ("feed",),
+    ("focus",),
     ("statistics",),
     ("measures",),
     ("store",),
@@ -30,10 +31,11 @@ ROWS = (
     ("zoo",),
     ("testing",),
     ("intake",),
+    ("focusing",),
     ("scope",),
     ("interfaces", "__init__", "__main__"),
 )
-TENSORFLOW = {"model", "intake", "scope", "zoo", "testing"}
+TENSORFLOW = {"model", "focus", "intake", "scope", "zoo", "testing"}
 
 
 def part_of(path: Path) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
-import numpy as np
 import pandas as pd
 
 from layerscope.audit.clarity import CHANNEL_VERDICTS
@@ -19,6 +18,9 @@ from layerscope.auditing import Audited, Split, judged
 from layerscope.document.colour import photo
 from layerscope.errors import InputError
 from layerscope.feed import Batch, Collected, check_finite
+from layerscope.focus.heat import Heat, joined
+from layerscope.focus.targets import Target
+from layerscope.focusing import question, stream
 from layerscope.images import Preprocessing, Source, class_names, preprocessing
 from layerscope.images.resize import HOWS
 from layerscope.intake import MOST_IMAGES as MOST_IN_BATCH
@@ -27,6 +29,7 @@ from layerscope.measures.coherence import Encoder, Hog
 from layerscope.model.effective import effective_receptive_field
 from layerscope.model.load import check_model, load
 from layerscope.model.preparation import Preparation
+from layerscope.model.room import batch_size, bytes_of
 from layerscope.model.taps import Tap
 from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import Twin, untrained_twin
@@ -50,8 +53,6 @@ from layerscope.show import (
 )
 from layerscope.store.directory import RunDirectory, open_run
 from layerscope.vocabulary import Layer, Maps
-
-_BATCH_BYTES = 512 * 2**20
 
 
 class Scope:
@@ -229,6 +230,38 @@ class Scope:
         resized = self._intake.resized(images)
         return replace(shown, prepared=prepared, notes=notes, resized=resized)
 
+    def focus(
+        self,
+        images: Images,
+        target: Target = None,
+        method: str = "grad-cam",
+        layer: str | None = None,
+        **parameters: Any,
+    ) -> Heat:
+        """Where the model looks; see `layerscope.focusing.question`.
+
+        Args:
+            images: see `maps`.
+            target: a class by index or name, a list with one per image, or a function of the
+                outputs; default the predicted class of each image.
+            method: a name of `layerscope.focus.methods.METHODS`.
+            layer: an exact path; default the last map with more than one pixel.
+            parameters: of the method; ``output``, the name of one of several; ``batch_size``.
+        """
+        return joined(list(self.focus_stream(images, target, method, layer, **parameters)))
+
+    def focus_stream(
+        self,
+        images: Images,
+        target: Target = None,
+        method: str = "grad-cam",
+        layer: str | None = None,
+        **parameters: Any,
+    ) -> Iterator[Heat]:
+        """The same as `focus` batch by batch, in constant memory; arguments are checked at once."""
+        asked = question(method, target, layer, self.classes, self.seed, **parameters)
+        return stream(asked, self._intake, images)
+
     def profile(
         self,
         images: Images,
@@ -391,8 +424,8 @@ class Scope:
             images: at best 8 or more; default Gaussian noise.
         """
         (tap,) = self._one(layer)
-        inputs = self._noise() if images is None else next(self._intake.feed(images, 16)).inputs
-        return effective_receptive_field(self.traced, tap.tensor, inputs)
+        inputs = None if images is None else next(self._intake.feed(images, 16)).inputs
+        return effective_receptive_field(self.traced, tap.tensor, inputs, self.seed)
 
     def twin(self, images: Images, seed: int | None = None) -> Twin:
         """An untrained twin, its BatchNorm statistics fitted to up to 32 of the images."""
@@ -404,13 +437,6 @@ class Scope:
         if len(taps) != 1:
             raise InputError(f"One layer is needed, and '{layer}' names {len(taps)}: give a path.")
         return taps
-
-    def _noise(self) -> list[np.ndarray]:
-        random = np.random.default_rng(self.seed)
-        return [
-            random.standard_normal((8, *[side or 64 for side in spec.shape[1:]]), np.float32)
-            for spec in self.traced.trace.specs
-        ]
 
     def _batches(
         self,
@@ -430,7 +456,7 @@ class Scope:
         if collected is not None:
             count = self._intake.count(images)
             total = count if count is None or most is None else min(count, most)
-            collected.expect(total, sum(self._bytes(tap) for tap in taps))
+            collected.expect(total, sum(bytes_of(self.traced, tap) for tap in taps))
         size = size if most is None else min(size, most)
         return self._each(self._intake.feed(images, size, most), layers, collected)
 
@@ -461,14 +487,8 @@ class Scope:
             batch.skipped,
         )
 
-    def _bytes(self, tap: Tap) -> int:
-        """Bytes of one image's maps at a tap; a free side counts as 224."""
-        shape = self.traced.tensor(tap.tensor).shape[1:]
-        return 4 * int(np.prod([side or 224 for side in shape]))
-
     def _batch_size(self, taps: Sequence[Tap]) -> int:
-        each = sum(self._bytes(tap) for tap in taps)
-        return max(1, min(MOST_IN_BATCH, _BATCH_BYTES // max(1, each)))
+        return batch_size(self.traced, taps, MOST_IN_BATCH)
 
 
 def _imagenet() -> Sequence[str]:

@@ -15,14 +15,15 @@ THRESHOLD = 0.0455
 
 
 def effective_receptive_field(
-    traced: TracedModel, tensor: str, inputs: Sequence[np.ndarray]
+    traced: TracedModel, tensor: str, inputs: Sequence[np.ndarray] | None = None, seed: int = 0
 ) -> float:
     """Side in input pixels of the area that moves the centre of a map.
 
     Args:
         traced: the model.
         tensor: name of the tensor that is the map.
-        inputs: preprocessed images (and other inputs), best 8 or more.
+        inputs: preprocessed images (and other inputs), best 8 or more; default Gaussian noise.
+        seed: of that noise.
 
     Returns:
         Square root of the number of input pixels over the threshold; 0 if none moves it.
@@ -35,8 +36,16 @@ def effective_receptive_field(
         return maps[:, shape[1] // 2, shape[2] // 2, :]
 
     (name,) = traced.gradients(("centre", tensor), centre, [image])
-    (gradient,) = traced.run(inputs, [name])
+    (gradient,) = traced.run(_noise(traced, seed) if inputs is None else inputs, [name])
     influence = np.abs(view(gradient)).mean(axis=(0, 3))
     if not influence.max() > 0:
         return 0.0
     return float(np.sqrt(np.count_nonzero(influence > THRESHOLD * influence.max())))
+
+
+def _noise(traced: TracedModel, seed: int) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return [
+        random.standard_normal((8, *[side or 64 for side in spec.shape[1:]]), np.float32)
+        for spec in traced.trace.specs
+    ]

@@ -1,0 +1,183 @@
+"""From a question and images to heat: one batch after the other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from layerscope.errors import InputError
+from layerscope.feed import Batch, check_finite
+from layerscope.focus.contract import Found, Job, Method, baseline_words
+from layerscope.focus.heat import RESAMPLER, Heat, cleaned
+from layerscope.focus.methods import method_named
+from layerscope.focus.places import image_of, place
+from layerscope.focus.targets import Explained, Target, explained, wanted
+from layerscope.images.labels import ClassNames
+from layerscope.intake import MOST_IMAGES, Images, Intake
+from layerscope.model.room import batch_size
+from layerscope.model.taps import Tap
+from layerscope.model.traced import TracedModel
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about images; the same for all of them.
+
+    Attributes:
+        method: how it is found out.
+        parameters: of the method, complete.
+        target: what is explained, see `layerscope.focus.targets.Target`.
+        layer: path of the layer; ``None`` for the default.
+        output: name of the output; ``None`` for the default.
+        names: of the classes, in the order of the outputs.
+        seed: of everything random.
+        batch_size: images in one pass; ``None`` for as many as fit comfortably.
+    """
+
+    method: Method
+    parameters: Mapping[str, Any]
+    target: Target = None
+    layer: str | None = None
+    output: str | None = None
+    names: ClassNames | None = None
+    seed: int = 0
+    batch_size: int | None = None
+
+    def explained(self, traced: TracedModel) -> Explained:
+        """What is explained of a model."""
+        return explained(traced, self.target, self.output, self.names)
+
+    def tap(self, about: Explained) -> Tap | None:
+        """The layer, for methods that need one."""
+        return place(about, self.layer) if "layer" in self.method.needs else None
+
+
+def question(
+    method: str = "grad-cam",
+    target: Target = None,
+    layer: str | None = None,
+    names: ClassNames | None = None,
+    seed: int = 0,
+    *,
+    output: str | None = None,
+    batch_size: int | None = None,
+    **parameters: Any,
+) -> Question:
+    """Check what is asked, before any work is done.
+
+    Args:
+        method: its name.
+        target: see `layerscope.focus.targets.Target`.
+        layer: an exact path; ``None`` for the last map with more than one pixel.
+        names: of the classes, in the order of the outputs.
+        seed: of everything random.
+        output: which of several outputs.
+        batch_size: images in one pass; ``None`` for as many as fit comfortably.
+        parameters: of the method; those that are not given have its defaults.
+
+    Raises:
+        InputError: no such method or parameter, or a layer for a method without one.
+    """
+    found = method_named(method)
+    if layer is not None and "layer" not in found.needs:
+        raise InputError(
+            f"{found.name} looks at the image and takes no layer; got {layer!r}. Leave it out, or "
+            "use grad-cam."
+        )
+    complete = found.complete(parameters)
+    return Question(found, complete, target, layer, output, names, seed, batch_size)
+
+
+def stream(asked: Question, intake: Intake, images: Images) -> Iterator[Heat]:
+    """The heat of one batch of images after the other.
+
+    Args:
+        asked: the question.
+        intake: brings images into the model.
+        images: see `layerscope.intake.Images`.
+
+    Raises:
+        InputError: images, target or layer that do not fit the model.
+    """
+    intake.check_batch_size(asked.batch_size)
+    images = intake.plain(images)
+    intake.takes_apart(images)  # may be what tells the model's inputs
+    intake.check_classes()
+    about = asked.explained(intake.traced)
+    tap = asked.tap(about)
+    if not _is_list(asked.target):
+        wanted(about, asked.target, asked.names, 1)
+    kept = [tap] if tap else intake.traced.taps if "gradient" in asked.method.needs else []
+    # A map comes with its gradient, and the way back to the image needs every map.
+    rows = asked.batch_size or max(1, batch_size(intake.traced, kept, 2 * MOST_IMAGES) // 2)
+    return _each(asked, intake, intake.feed(images, rows), rows)
+
+
+def _each(asked: Question, intake: Intake, batches: Iterator[Batch], rows: int) -> Iterator[Heat]:
+    past = 0
+    for batch in batches:
+        for values in batch.inputs:
+            check_finite(values, batch.ids)
+        yield _of_batch(asked, batch, intake.fitting(batch.inputs), rows, past)
+        past += len(batch.ids)
+    if _is_list(asked.target) and len(asked.target) != past:  # type: ignore[arg-type]
+        raise _mismatch(len(asked.target), str(past))  # type: ignore[arg-type]
+
+
+def _of_batch(asked: Question, batch: Batch, traced: TracedModel, rows: int, past: int) -> Heat:
+    target = asked.target
+    count = len(batch.ids)
+    if _is_list(target):
+        if batch.skipped:
+            raise InputError(
+                "A list of targets goes with the images by position, and "
+                f"'{batch.skipped[0].file}' could not be used ({batch.skipped[0].reason}): leave "
+                "it out, and its target."
+            )
+        if len(target) < past + count:  # type: ignore[arg-type]
+            raise _mismatch(len(target), f"at least {past + count}")  # type: ignore[arg-type]
+        target = target[past : past + count]  # type: ignore[index]
+    about = asked.explained(traced)
+    tap = asked.tap(about)
+    index = wanted(about, target, asked.names, count)
+    image = image_of(about, tap)
+    job = Job(about, batch.inputs, index, image, tap, rows, asked.seed, asked.parameters)
+    return _heat(asked, job, asked.method.run(job), batch)
+
+
+def _heat(asked: Question, job: Job, found: Found, batch: Batch) -> Heat:
+    raw, empty = cleaned(found.raw, found.floor)
+    chosen = np.array(found.chosen, np.int64)
+    names = asked.names
+    return Heat(
+        raw=raw,
+        size=job.size,
+        ids=batch.ids,
+        method=asked.method.name,
+        output=job.explained.output,
+        scale=job.explained.scale,
+        classes=chosen,
+        names=tuple(names[i][-1] if names and 0 <= i < len(names) else "" for i in chosen),
+        score=np.array(found.score, np.float32),
+        empty=empty,
+        layer=job.tap.path if job.tap else "",
+        reduction=str(asked.parameters.get("reduction", "")),
+        baseline=baseline_words(asked.parameters.get("baseline")),
+        resampler=RESAMPLER if raw.shape[1:] != job.size else "",
+        seed=asked.seed if asked.method.random else None,
+        parameters=asked.parameters,
+        gap=found.gap,
+        image=job.image,
+        skipped=batch.skipped,
+    )
+
+
+def _is_list(target: Target) -> bool:
+    return isinstance(target, Sequence | np.ndarray) and not isinstance(target, str)
+
+
+def _mismatch(targets: int, images: str) -> InputError:
+    return InputError(
+        f"A list of targets has one per image: {targets} were given for {images} images."
+    )
