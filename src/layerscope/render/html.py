@@ -54,10 +54,10 @@ from layerscope.render.sheet import (
 from layerscope.vocabulary import Floats
 
 TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 36, 7
-HEAD, STRIP = 64, 80
+HEAD, STRIP = 64, 72
 """Sides of photos at the head of a column, and of the pictures of a strip."""
-FEW_BYTES, SMALL_QUALITY = 3000, 80
-COARSER = 6
+FEW_BYTES, SMALL_QUALITY = 2500, 75
+COARSER = 7
 """Of the 252 steps of a colour scale, so many look alike in a sheet: a third less to store."""
 FEW_LAYERS = 10
 """An overview of more layers has several columns of them, with fewer maps in each row."""

@@ -21,7 +21,7 @@ EXEMPLARS = 4
 """Images for a channel."""
 SMALLEST = 24
 """Pixels of the image around a point, so that one sees what a field of a few pixels lies in."""
-LARGEST = 80
+LARGEST = 72
 """Pixels that the longer side of a crop is kept with."""
 
 
