@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from layerscope.measures.artefacts import checkerboard, positional_share
 from layerscope.measures.classes import class_signal, class_signal_p
 from layerscope.measures.coherence import coherence, two_alternative
+from layerscope.measures.depth import regime
 from layerscope.measures.dimension import effective_dimension
 from layerscope.measures.intervals import interval
 from layerscope.measures.kernels import kernel_ratio
+from layerscope.measures.table import IN_SPACE
 from layerscope.measures.vitality import firing_rate, relative_range, saturated_share
 from layerscope.store.directory import RunDirectory
 from layerscope.vocabulary import Floats, Layer
@@ -160,11 +162,12 @@ def channel_rows(measured: Measured) -> pd.DataFrame:
     for column, quantity in _AVERAGED.items():
         columns[column] = _average(measured.rows(quantity), channels)
     columns["structure"] = columns["morans_i"] - columns["noise_morans_i"]
-    noise = measured.rows("noise_moran")
-    columns |= _limits("structure", measured.rows("moran"), channels, noise)
-    columns |= _positional(measured, columns["variance"])
+    # Of late maps these measures say nothing, so that limits would only cost time.
+    read = measured.rows if regime(layer) in IN_SPACE else _nothing
+    columns |= _limits("structure", read("moran"), channels, read("noise_moran"))
+    columns |= _positional(read("kept"), columns["variance"])
     for column in _LIMITED:
-        columns |= _limits(column, measured.rows(_AVERAGED[column]), channels)
+        columns |= _limits(column, read(_AVERAGED[column]), channels)
     return pd.DataFrame(columns | _classes(measured) | _coherence(measured))
 
 
@@ -201,9 +204,13 @@ def _limits(
     return {f"{column}_low": low, f"{column}_high": high}
 
 
-def _positional(measured: Measured, variance: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _nothing(_: str) -> None:
+    """No numbers of any quantity."""
+
+
+def _positional(rows: Floats | None, variance: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """The share of the variance that position explains with any input, and its limits."""
-    rows, channels = measured.rows("kept"), len(variance)
+    channels = len(variance)
     own = _average(rows, channels)
     limits = _limits("positional_kept", rows, channels)
     over = np.where(variance > 0, variance, np.nan)

@@ -32,7 +32,7 @@ class Clarity:
     """What was said of every channel and layer.
 
     Attributes:
-        channels: the profile's table with ``verdict``, ``reason``, ``flags`` and ``regime``.
+        channels: the profile's table with ``verdict``, ``reason``, ``flagged`` and ``regime``.
         layers: the profile's table with ``learned``.
         findings: of this panel.
         open_questions: what was not judged and why, a sentence each.

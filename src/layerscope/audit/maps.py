@@ -34,14 +34,15 @@ class MapLimits:
         blur: fine detail of a map, against that of the photo at the same size.
         position: share of the variance that position explains whatever the input is.
         board: share of a map that repeats with the upsampling.
-        specificity: by how much a map must follow its own image better than another one.
+        specificity: by how much a map must follow its own image better than another one, unless
+            it certainly does so by less.
         repeat: correlation that at least one small change of the image must leave.
         order: Moran's I above that on noise input.
     """
 
     noise: float = 0.45
     blur: float = 0.12
-    position: float = 0.15
+    position: float = 0.25
     board: float = 0.02
     specificity: float = 0.08
     repeat: float = 0.8
@@ -100,7 +101,7 @@ def map_verdicts(
 
     Returns:
         The table with ``verdict`` filled in, ``reason``, the measure that decided with its
-        interval, ``flags``, the kinds of findings that a channel is part of, separated by blanks,
+        interval, ``flagged``, the kinds of findings that a channel is part of, separated by blanks,
         and ``regime``.
     """
     regime = channels["layer"].map(lambda path: regimes.get(path) or "").to_numpy(str)
@@ -126,8 +127,8 @@ def map_verdicts(
         doubtful = undecided & speaks & ~cleared & (verdict == "clear")
         verdict[doubtful], reason[doubtful] = "unsure", words[doubtful]
     return channels.assign(
-        verdict=verdict, reason=_of_clear(reason, verdict, table), flags=flags, regime=regime
-    ).assign(flags=lambda rows: rows["flags"].str.strip())
+        verdict=verdict, reason=_of_clear(reason, verdict, table), flagged=flags, regime=regime
+    ).assign(flagged=lambda rows: rows["flagged"].str.strip())
 
 
 def _with_repeats(channels: pd.DataFrame) -> pd.DataFrame:
@@ -144,6 +145,8 @@ def _sides(table: pd.DataFrame, rule: _Rule, line: float) -> tuple[_Bools, _Bool
     low, high = (_column(table, f"{rule.column}_{end}") for end in ("low", "high"))
     with np.errstate(invalid="ignore"):
         flagged, cleared = (low > line, high < line) if rule.above else (high < line, low > line)
+    if rule.kind == "image-independent":
+        flagged &= low <= 0  # a weak likeness to the own image is one
     if not rule.verdict and rule.kind:  # only what is flagged speaks against a channel
         cleared = ~flagged
     return flagged, cleared | (~np.isfinite(low) & (not rule.needed))
@@ -200,7 +203,7 @@ def map_findings(
     table = _with_repeats(channels)
     found: list[Finding] = []
     for rule in RULES[:-1]:
-        flagged = table["flags"].str.split().map(lambda kinds, kind=rule.kind: kind in kinds)
+        flagged = table["flagged"].str.split().map(lambda kinds, kind=rule.kind: kind in kinds)
         if not flagged.any():
             continue
         p = _adjusted(table, rule, getattr(limits, rule.line))

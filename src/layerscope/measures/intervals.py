@@ -72,9 +72,22 @@ def interval(
         enough &= np.isfinite(against).any(0)
     tail = (1 - level) / 2
     ends = np.full((2, rows.shape[1]), np.nan)
-    if enough.any():
-        ends[:, enough] = np.nanquantile(means[:, enough], (tail, 1 - tail), axis=0)
+    known = enough & np.isfinite(means).all(0)
+    ends[:, known] = _quantiles(means[:, known], (tail, 1 - tail))
+    if (gaps := enough & ~known).any():
+        ends[:, gaps] = np.nanquantile(means[:, gaps], (tail, 1 - tail), axis=0)
     return ends[0], ends[1]
+
+
+def _quantiles(means: _Doubles, levels: tuple[float, ...]) -> _Doubles:
+    """`numpy.quantile` of (B, C) over B, several times faster; shape (levels, C)."""
+    places = np.array(levels) * (len(means) - 1)
+    below = np.floor(places).astype(int)
+    above = np.minimum(below + 1, len(means) - 1)
+    ordered = np.partition(means.T.copy(), np.unique([below, above]), axis=1)
+    return np.asarray(
+        ordered[:, below].T + (places - below)[:, None] * (ordered[:, above] - ordered[:, below]).T
+    )
 
 
 def _units(rows: NDArray[Any], groups: NDArray[Any] | None) -> NDArray[np.int64]:

@@ -64,7 +64,8 @@ def against_twins(
         probe: computes it.
         kernels: path -> convolution kernel, of the layers that have one.
         signed: path -> whether the maps are read before an activation.
-        images: float32 (H, W, C) each, before preprocessing; the first `PROBE` of one size count.
+        images: float32 (H, W, C) each, before preprocessing; `PROBE` of them, of one size and
+            evenly spread, count.
         labels: class of each, -1 where unknown.
         plan: what the run does.
         tell: hears how far it is.
@@ -73,7 +74,11 @@ def against_twins(
         One row per layer of the plan, with the columns of `_columns` for the ``dimension`` of the
         layer, its mean ``class_signal`` and the ``entropy`` of its kernels.
     """
-    fitting = [i for i, image in enumerate(images) if image.shape == images[0].shape][:PROBE]
+    fitting = np.flatnonzero([image.shape == images[0].shape for image in images])
+    # Evenly spread: images that stand side by side are often of one class, or one photo.
+    fitting = fitting[
+        np.linspace(0, len(fitting) - 1, min(PROBE, len(fitting))).round().astype(int)
+    ]
     pixels, classes = np.stack([images[i] for i in fitting]), labels[fitting]
     key = {
         "of": "twins",
