@@ -105,9 +105,9 @@ def score_cam(job: Job) -> Found:
 
     As in algorithm 1 of the paper: maps are stretched to 0..1 and enlarged, the image is multiplied
     by them (faded to the baseline), and the weights are the softmax over the maps of the scores. A
-    constant map shows nothing of the image.
+    constant map shows nothing of the image, and where no map changes the score none has a weight.
     """
-    maps, _, score, chosen = maps_of(job)
+    maps, values, score, chosen = maps_of(job)
     low = maps.min((1, 2), keepdims=True)
     spread = np.ptp(maps, (1, 2), keepdims=True)
     seen = np.divide(maps - low, spread, out=np.zeros_like(maps), where=spread > 0)
@@ -121,6 +121,7 @@ def score_cam(job: Job) -> Found:
     scores = _scores(job, chosen, maps.shape[-1], through)
     weights = np.exp(scores - scores.max(1, keepdims=True))
     weights /= weights.sum(1, keepdims=True)
+    weights[np.abs(scores - score[:, None]).max(1) <= _rounding(values)] = 0
     return _of_weights(job, maps, weights, score, chosen)
 
 
