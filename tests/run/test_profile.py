@@ -143,6 +143,34 @@ def test_too_little_memory_halves_the_batch_says_so_and_changes_no_result(
     pd.testing.assert_frame_equal(found.channels, profile.channels, rtol=1e-3, atol=1e-4)
 
 
+def test_memory_that_runs_out_later_leaves_the_shards_before_it_as_they_are(
+    profile, model, photos, monkeypatch
+):
+    real, calls = layerscope.scope.subject_of, []
+
+    def limited(*arguments):
+        subject = real(*arguments)
+
+        def compute(pixels):
+            calls.append(len(pixels))
+            if len(calls) == 3:  # in the second shard, while the first one is added up
+                raise MemoryError
+            return subject.compute(pixels)
+
+        return layerscope.scope.replace(subject, compute=compute)
+
+    monkeypatch.setattr(layerscope.scope, "subject_of", limited)
+    told = []
+    found = layerscope.Scope(model).profile(
+        photos, sample=40, nulls=(), batch_size=32, warn=told.append
+    )
+    assert told == ["Memory did not suffice; going on with 16 images in one pass."]
+    assert found.provenance["batch_sizes"] == [32, 16, 16]
+    same = ["images", "fired", "maximum", "mean", "variance", "morans_i"]
+    expected = profile.channels[same]
+    pd.testing.assert_frame_equal(found.channels[same], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_a_stream_is_profiled_without_being_read_twice(model):
     random = np.random.default_rng(1)
     batches = (random.uniform(0, 255, (7, 24, 20, 3)).astype(np.float32) for _ in range(12))

@@ -1,12 +1,14 @@
 """Images in shards of 64, whatever could not be read among them."""
 
+import threading
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from layerscope.errors import InputError
 from layerscope.images import read
-from layerscope.run.shards import read_shards
+from layerscope.run.shards import ahead, read_shards
 
 
 def write(folder, count, broken=()):
@@ -66,3 +68,32 @@ def test_nothing_readable_is_an_error_unless_an_earlier_process_had_something(tm
     (shard,) = read_shards(read(flat, size=(4, 4)), 1)
     assert not shard.images
     assert [item.file for item in shard.skipped] == [f"{i:03}.png" for i in range(64, 70)]
+
+
+def test_one_item_is_made_ahead_and_no_more():
+    made, second = [], threading.Event()
+
+    def items():
+        for i in range(5):
+            made.append(i)
+            if i == 1:
+                second.set()
+            yield i
+
+    coming = ahead(items())
+    assert next(coming) == 0
+    assert second.wait(10), "the next item is not made while one is used"
+    coming.close()
+    assert made == [0, 1]
+    assert list(ahead(items())) == [0, 1, 2, 3, 4]
+
+
+def test_what_was_made_before_an_error_still_comes():
+    def items():
+        yield "first"
+        raise MemoryError("too large")
+
+    coming = ahead(items())
+    assert next(coming) == "first"
+    with pytest.raises(MemoryError, match="too large"):
+        next(coming)
