@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from layerscope.audit.clarity import added, clarity_panel, verdicts, vitality_findings
+from layerscope.audit.clarity import added, clarity_panel
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
 from layerscope.audit.performance import low_accuracy, performance, performance_panel
 from layerscope.audit.result import (
@@ -15,6 +15,7 @@ from layerscope.audit.result import (
     PreprocessChoice,
     layer_results,
 )
+from layerscope.audit.vitality import vitality_findings, vitality_verdicts
 from layerscope.measures.vitality import relative_range
 from layerscope.vocabulary import Alternative, Layer, Skipped
 
@@ -51,7 +52,7 @@ def silent(*channels):
 def judged(*tables):
     """One table with its verdicts."""
     whole = pd.concat(tables, ignore_index=True)
-    return whole.assign(verdict=verdicts(whole))
+    return whole.assign(verdict=vitality_verdicts(whole))
 
 
 def layer(path, channels=8, depth=0.5, signed=False, side=28):
@@ -79,7 +80,7 @@ def audit(found, channels, layers, findings=(), names=("cat", "dog", "hen", "fox
         "test": DataSet(IMAGES, tuple(names)),
         "performance": found,
         "panels": {
-            "clarity": clarity_panel(total, IMAGES),
+            "clarity": clarity_panel(total),
             "performance": performance_panel(found),
         },
         "findings": (*low_accuracy(found), *vitality_findings(channels), *findings),

@@ -2,10 +2,10 @@ import audit_cases
 import pytest
 from audit_cases import table
 
-from layerscope.audit.clarity import verdicts, vitality_findings
 from layerscope.audit.findings import PANELS, VERDICTS, Panel
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
 from layerscope.audit.statement import LEAK, sentences
+from layerscope.audit.vitality import vitality_findings, vitality_verdicts
 
 FORBIDDEN = ("cheat", "score", "sees a", "interpretable", "untrained", "no leak", "good feature")
 
@@ -56,7 +56,7 @@ def test_what_was_not_tested_is_named_and_nothing_else():
 
 def test_what_makes_all_else_doubtful_comes_first():
     rows = table("conv", finite=(0, 0))
-    broken = vitality_findings(rows.assign(verdict=verdicts(rows)))
+    broken = vitality_findings(rows.assign(verdict=vitality_verdicts(rows)))
     doubts = (preprocessing_suspect("Why."), label_mismatch("Why."))
     made = sentences({"clarity": Panel("clear", "About clarity.")}, (*doubts, *broken))
     assert made[0].startswith("A layer gives values that are not finite (conv)")

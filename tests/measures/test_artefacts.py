@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.signal import convolve2d
 
-from layerscope.measures.artefacts import checkerboard, positional_share
+from layerscope.measures.artefacts import checkerboard, kept_on_noise, positional_share
 
 
 def slow_checkerboard(mean, stride):
@@ -113,3 +113,23 @@ def test_the_positional_share_is_undefined_for_constants_and_without_an_interior
     small = positional_share(noise(0, 2, 2, 3), np.ones(3))
     assert np.isfinite(small.whole).all()
     assert np.isnan([small.border, small.interior]).all()
+
+
+def test_what_is_kept_on_noise_is_the_covariance_with_the_mean_map_there():
+    random = np.random.default_rng(0)
+    maps = random.normal(3, 1, (5, 6, 7, 4)).astype(np.float32)
+    mean = random.normal(-2, 1, (6, 7, 4)).astype(np.float32)
+    expected = [[np.cov(a[..., c].ravel(), mean[..., c].ravel(), bias=True)[0, 1] for c in range(4)]
+                for a in maps.astype(np.float64)]  # fmt: skip
+    np.testing.assert_allclose(kept_on_noise(maps, mean), expected, atol=1e-6)
+
+
+def test_a_constant_in_a_corner_is_kept_and_a_centred_object_is_not():
+    random = np.random.default_rng(1)
+    photos, noise = (random.standard_normal((n, 16, 16, 2), np.float32) for n in (200, 32))
+    photos[:, 4:12, 4:12, 0] += 2  # what all photos show in their centre
+    for maps in (photos, noise):
+        maps[:, :4, :4, 1] += 2  # what the layer does by itself
+    share = kept_on_noise(photos, noise.mean(0)).mean(0) / photos.var((0, 1, 2))
+    assert abs(share[0]) < 0.02
+    assert share[1] == pytest.approx(0.19, abs=0.03)

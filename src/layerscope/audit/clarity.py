@@ -27,6 +27,9 @@ CHANNEL_VERDICTS = (
 """A channel has the first of these that applies."""
 
 
+_ARRANGED = ("artefact", "noisy", "blurry", "unsure", "clear")
+
+
 @dataclass(frozen=True)
 class Clarity:
     """What was said of every channel and layer.
@@ -115,9 +118,12 @@ def clarity_panel(
     judged = total["total"] - total["not_judged"]
     ill = [f"{total[name]:,} {name.replace('_', '-')}" for name in CHANNEL_VERDICTS[:7]]
     said = [words for words, name in zip(ill, CHANNEL_VERDICTS, strict=False) if total[name]]
-    if not judged:
-        reason = "None of the layers is one whose maps could be judged: all are late, or unknown."
-        return Panel("not-tested", reason, (reason, *open_questions))
+    if not judged or (total["not_judged"] and not any(total[name] for name in _ARRANGED)):
+        reason = "None of the layers has maps whose arrangement could be judged."
+        found = (
+            f"Found among {count(total['total'], 'channel')}: {conjoined(said) or 'nothing ill'}."
+        )
+        return Panel("not-tested", f"{reason} {found}", (reason, *open_questions))
     clear, unsure = total["clear"] / judged, total["unsure"] / judged
     if clear >= 0.8:
         verdict = "clear"

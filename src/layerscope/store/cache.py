@@ -66,8 +66,8 @@ def cached_arrays(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arra
     text = json.dumps(key, sort_keys=True)
     name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
     known = read_cached(name)
-    if known is not None:
-        damaged = contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile)
+    if known:
+        damaged = contextlib.suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
         with damaged, np.load(io.BytesIO(known), allow_pickle=False) as file:
             return dict(file)
     found = compute()
