@@ -9,6 +9,7 @@ import tensorflow as tf
 from conftest import Ready, ready
 from matrix import APPLICATIONS
 
+from layerscope.model.pooled import pooled_maps
 from layerscope.model.trace import specs_of_arguments
 from layerscope.model.traced import Edit, TracedModel, view
 from layerscope.model.twin import untrained_twin
@@ -189,6 +190,24 @@ def test_the_untrained_twin_is_another_network_of_the_same_kind(kind: Ready):
     assert all(np.array_equal(a, b) for a, b in zip(twin.weights, again.weights, strict=True))
     for values in outputs(kind.traced, kind.inputs, weights=twin.weights):
         assert np.isfinite(values).all()
+
+
+def test_maps_pooled_in_the_graph_are_those_of_the_twin(kind: Ready):
+    """Quarter by quarter; and of the model itself with BatchNorm fitted to the same images."""
+    taps = [tap for tap in kind.traced.taps if tap.tensor][:4]
+    twin = untrained_twin(kind.traced, kind.inputs, seed=1)
+    maps = kind.traced.run(kind.inputs, [tap.tensor for tap in taps], weights=twin.weights)
+    found = pooled_maps(kind.traced, taps, kind.inputs, seed=1)
+    for tap, values in zip(taps, map(view, maps), strict=True):
+        height, width = values.shape[1] // 2, values.shape[2] // 2
+        if min(height, width):
+            close(kind.case.name, found[tap.path][:, 0], values[:, :height, :width].mean((1, 2)))
+        close(kind.case.name, found[tap.path][:, 3], values[:, height:, width:].mean((1, 2)))
+        close(kind.case.name, found[tap.path][:, 4], values.mean((1, 2)))
+    if not twin.estimated:
+        own = pooled_maps(kind.traced, taps, kind.inputs)
+        for tap in taps:
+            close(kind.case.name, own[tap.path][:, 4], captured(kind)[tap.tensor].mean((1, 2)))
 
 
 @pytest.mark.slow
