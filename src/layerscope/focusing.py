@@ -141,8 +141,10 @@ def _of_batch(asked: Question, batch: Batch, traced: TracedModel, rows: int, pas
     about = asked.explained(traced)
     tap = asked.tap(about)
     index = wanted(about, target, asked.names, count)
-    image = image_of(about, tap)
-    job = Job(about, batch.inputs, index, image, tap, rows, asked.seed, asked.parameters)
+    image, inputs = image_of(about, tap), batch.inputs
+    # Changed images need fractions, also where those given are whole numbers.
+    inputs = [x.astype(np.float32, copy=False) if i == image else x for i, x in enumerate(inputs)]
+    job = Job(about, inputs, index, image, tap, rows, asked.seed, asked.parameters)
     return _heat(asked, job, asked.method.run(job), batch)
 
 

@@ -1,6 +1,6 @@
 """Methods that change the image, or the maps of a layer, and look at what the model says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -62,15 +62,15 @@ def rise(job: Job) -> Found:
         return np.asarray(base[i] + part * (job.pixels[i] - base[i]))
 
     count = job.parameters["masks"]
-    scores = _scores(job, chosen, count, shown)
-    sums, cover = np.zeros((len(scores), height * width)), np.zeros(height * width)
-    means = scores.mean(1, keepdims=True)
-    for start in range(0, count, job.rows):
-        stop = min(start + job.rows, count)
-        part = masks(start, stop).reshape(stop - start, -1).astype(np.float64)
-        sums += (scores - means)[:, start:stop] @ part
-        cover += part.sum(0)
+    scores = np.zeros((len(score), count))
+    sums, cover = np.zeros((len(score), height * width)), np.zeros(height * width)
+    for places, block in _blocks(job, chosen, count, shown):
+        part = masks(int(places[0]), int(places[-1]) + 1).reshape(len(places), -1)
+        scores[:, places] = block
+        sums += block @ part.astype(np.float64)
+        cover += part.sum(0, dtype=np.float64)
     raw = np.divide(sums, cover, out=np.zeros_like(sums), where=cover > 0)
+    raw -= scores.mean(1, keepdims=True) * (cover > 0)
     raw[np.ptp(scores, axis=1) <= floor] = 0
     return Found(raw.reshape(-1, height, width), score, chosen)
 
@@ -175,20 +175,30 @@ def _rounding(values: Array) -> Doubles:
 
 
 def _scores(job: Job, chosen: Array, count: int, changed: Callable[[int, Array], Array]) -> Doubles:
-    """Scores (N, count) of changed versions of each image.
+    """Scores (N, count) of changed versions of each image, see `_blocks`."""
+    return np.concatenate([block for _, block in _blocks(job, chosen, count, changed)], 1)
+
+
+def _blocks(
+    job: Job, chosen: Array, count: int, changed: Callable[[int, Array], Array]
+) -> Iterator[tuple[Array, Doubles]]:
+    """Scores of changed versions of each image, as many versions at a time as a pass holds.
 
     Args:
         job: the images.
         chosen: the class of each.
         count: how many versions each has.
         changed: gives versions of an image, by its position and theirs.
+
+    Yields:
+        Positions of some versions, (b,), and their scores, (N, b).
     """
     explained = job.explained
-    scores = np.zeros((len(job.pixels), count), np.float64)
     for start in range(0, count, job.rows):
         places = np.arange(start, min(start + job.rows, count))
-        for i in range(len(scores)):
+        block = np.empty((len(job.pixels), len(places)), np.float64)
+        for i in range(len(block)):
             index = np.repeat(chosen[i : i + 1], len(places))
             inputs = job.changed(i, changed(i, places))
-            scores[i, places] = explained.ask(inputs, index, [explained.score])[0]
-    return scores
+            block[i] = explained.ask(inputs, index, [explained.score])[0]
+        yield places, block
