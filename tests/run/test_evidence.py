@@ -62,7 +62,8 @@ def test_the_shown_clear_channels_carry_the_layer_and_are_no_copies_of_each_othe
 
 
 def test_channels_that_do_not_differ_on_the_photo_are_shown_all_the_same():
-    assert chosen(table("clear", "clear", variance=[1.0, 2.0]), np.zeros((5, 5, 2))) == [1, 0]
+    rows = table(*["clear"] * 3, variance=[1.0, 2.0, 3.0])
+    assert chosen(rows, np.zeros((5, 5, 3), np.float32), 2) == [2, 1]
 
 
 def test_a_reason_is_kept_where_there_is_one():
@@ -93,9 +94,9 @@ def test_a_small_field_is_cut_with_its_surroundings_and_marked(row, column):
 
 
 def test_a_large_field_is_cut_out_as_it_is():
-    crop, seen = cut(picture(), layer(32, 2, 32), 16, 16)
+    crop, seen = cut(picture(), layer(33, 2, 32), 16, 16)
     assert seen == WHOLE
-    assert (crop[..., 0].min(), crop[..., 0].max()) == (17, 48)
+    assert (crop[..., 0].min(), crop[..., 0].max()) == (16, 49)
     crop, seen = cut(picture(), layer(500, 8, 8), 3, 3)
     assert (crop.shape, seen) == ((64, 64, 3), WHOLE)
 
