@@ -1,10 +1,13 @@
 """A closer look at a few images: spectra, likeness to the image, and what small changes do."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from layerscope.measures.artefacts import checkerboard, kept_on_noise
 from layerscope.measures.depth import regime
@@ -17,6 +20,7 @@ from layerscope.measures.specificity import (
     specificity,
 )
 from layerscope.measures.structure import blur_ratio, spectrum
+from layerscope.measures.table import IN_SPACE
 from layerscope.run.local import Compute, Progress, Rows
 from layerscope.run.shards import batches
 from layerscope.vocabulary import Floats, Layer
@@ -92,7 +96,8 @@ def look_closer(
 
     Returns:
         For each of `QUANTITIES` and each layer float32 (images, C); NaN where a measure is not
-        defined, or, as the likeness to the image in all but early layers, means nothing.
+        defined, or means nothing: the likeness to the image in all but early layers, all but
+        repeatability in late ones.
     """
     tones, count = Tones.of(images), len(images)
     rows: Rows = {
@@ -102,67 +107,67 @@ def look_closer(
         }
         for quantity in QUANTITIES
     }
-    for part in batches(images, size):
-        now = np.stack(images[part])
-        photos = tones.photos(now)
-        others = _others(images, part, tones)
-        maps = dict(compute(now)[0])
-        _still(rows, part, maps, layers, photos, others)
-        _artefacts(rows, part, maps, noise_means or {}, upsampling or {})
-        for transform in TRANSFORMS:
-            if transform.name == "jpeg" and photos.shape[3] not in (1, 3):
-                continue
-            changed = transform.photos(coloured(photos))[..., : photos.shape[3]]
-            moved = compute(tones.values(changed))[0]
-            for path, layer in layers.items():
-                rows[f"repeat_{transform.name}"][path][part] = repeatability(
-                    maps[path], moved[path], transform, layer.stride or 1
-                )
-        tell(Progress("closer look", part.stop, count))
+    measured = [path for path, layer in layers.items() if regime(layer) in IN_SPACE]
+    # Layer by layer in threads of our own: those of BLAS lose more by waiting for each other.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for part in batches(images, size):
+            now = np.stack(images[part])
+            photos = tones.photos(now)
+            maps = dict(compute(now)[0])
+            shown = _shown(photos, _others(images, part, tones), maps, measured)
+
+            def still(path: str, part: slice = part, maps: Any = maps, shown: Any = shown) -> None:
+                values = maps[path]
+                for quantity, found in _still(values, layers[path], *shown[values.shape[1:3]]):
+                    rows[quantity][path][part] = found
+                if noise_means and path in noise_means:
+                    rows["kept"][path][part] = kept_on_noise(values, noise_means[path])
+                if (factor := (upsampling or {}).get(path, 1)) > 1:
+                    rows["board"][path][part] = [checkerboard(one, factor) for one in values]
+
+            list(pool.map(still, measured))
+            for transform in TRANSFORMS:
+                if transform.name == "jpeg" and photos.shape[3] not in (1, 3):
+                    continue
+                changed = transform.photos(coloured(photos))[..., : photos.shape[3]]
+                moved = compute(tones.values(changed))[0]
+                for path, layer in layers.items():
+                    rows[f"repeat_{transform.name}"][path][part] = repeatability(
+                        maps[path], moved[path], transform, layer.stride or 1
+                    )
+            tell(Progress("closer look", part.stop, count))
     return rows
 
 
-def _still(
-    rows: Rows,
-    part: slice,
-    maps: Mapping[str, Floats],
-    layers: Mapping[str, Layer],
-    photos: Floats,
-    others: Floats,
-) -> None:
-    """Measures of the maps of unchanged images."""
+_Shown = Mapping[tuple[int, int], tuple[Floats, Floats, Floats]]
+"""Height and width of maps -> references of the images, of other images, and luminance."""
+
+
+def _shown(photos: Floats, others: Floats, maps: Mapping[str, Floats], paths: list[str]) -> _Shown:
+    """What photos show at the size of each map."""
     full = [full_references(coloured(images)) for images in (photos, others)]
     luma = luminance(coloured(photos))[..., None]
-
-    @cache
-    def at_size(size: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
-        own, other = (area_average(references, size) for references in full)
-        return own, other, area_average(luma, size)[..., 0]
-
-    for path, layer in layers.items():
-        values = maps[path]
-        own, other, light = at_size(values.shape[1:3])
-        found = spectrum(values)
-        rows["flatness"][path][part] = found.flatness
-        rows["blur"][path][part] = blur_ratio(found.high, light)
-        rows["noise_share"][path][part] = noise_share(values)
-        if regime(layer) == "early":
-            rows["specificity"][path][part] = specificity(values, own, other).value
+    sizes = {maps[path].shape[1:3] for path in paths}
+    return {
+        size: (
+            area_average(full[0], size),
+            area_average(full[1], size),
+            area_average(luma, size)[..., 0],
+        )
+        for size in sizes
+    }
 
 
-def _artefacts(
-    rows: Rows,
-    part: slice,
-    maps: Mapping[str, Floats],
-    noise_means: Mapping[str, Floats],
-    upsampling: Mapping[str, int],
-) -> None:
-    """What position alone does to the maps."""
-    for path, mean in noise_means.items():
-        rows["kept"][path][part] = kept_on_noise(maps[path], mean)
-    for path, factor in upsampling.items():
-        if factor > 1:
-            rows["board"][path][part] = [checkerboard(one, factor) for one in maps[path]]
+def _still(
+    values: Floats, layer: Layer, own: Floats, other: Floats, light: Floats
+) -> Iterator[tuple[str, Any]]:
+    """Measures of the maps of unchanged images, (N, C) by quantity."""
+    found = spectrum(values)
+    yield "flatness", found.flatness
+    yield "blur", blur_ratio(found.high, light)
+    yield "noise_share", noise_share(values)
+    if regime(layer) == "early":
+        yield "specificity", specificity(values, own, other).value
 
 
 def _others(images: Sequence[Floats], part: slice, tones: Tones) -> Floats:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from layerscope.errors import InputError
 from layerscope.images import Source
@@ -99,15 +100,17 @@ def profile(
     )
     size = outcome.batch_sizes[-1]
     images, labels = _few(source, plan, outcome)
-    noise = _on_noise(subject, plan, images, rows, size, tell)
-    closer = look_closer(
-        images, subject.compute, subject.layers, size, tell, noise, subject.upsampling
-    )
-    rows.write(0, closer)
-    twins = _on_twins(subject, plan, images, labels, rows, size, tell)
-    tell(Progress("tables", 0, len(plan.layers)))
-    vectors = None if plan.images is None else _vectors(source, plan, encoder or Hog())
-    found = _assembled(subject, plan, source, outcome, rows, twins, vectors)
+    # Many small products: threads of BLAS would mostly wait for each other and for TensorFlow's.
+    with threadpool_limits(1, "blas"):
+        noise = _on_noise(subject, plan, images, rows, size, tell)
+        closer = look_closer(
+            images, subject.compute, subject.layers, size, tell, noise, subject.upsampling
+        )
+        rows.write(0, closer)
+        twins = _on_twins(subject, plan, images, labels, rows, size, tell)
+        tell(Progress("tables", 0, len(plan.layers)))
+        vectors = None if plan.images is None else _vectors(source, plan, encoder or Hog())
+        found = _assembled(subject, plan, source, outcome, rows, twins, vectors)
     write_profile(found, directory)
     directory.finish()
     return found
