@@ -167,6 +167,31 @@ def test_an_image_gives_the_same_alone_and_in_a_batch(name):
     assert np.abs(alone - together[3]).max() <= 1e-5 * np.abs(together[3]).max()
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("integrated-gradients", {}),
+        ("smoothgrad", {"noise": 0.9}),
+        ("score-cam", {}),
+        ("ablation-cam", {}),
+        ("occlusion", {"patch": 8}),
+        ("rise", {"masks": 20}),
+    ],
+)
+def test_the_class_predicted_for_an_image_is_explained_in_its_changed_versions(name, parameters):
+    model, random = cam_net(), np.random.default_rng(1)
+    x = random.normal(0, 1, (12, 9, 7, 3)).astype("float32")
+    dense = model.get_layer("head")
+    values = keras.ops.mean(model.get_layer("maps")(x), (1, 2)) @ dense.kernel
+    dense.bias.assign(-keras.ops.mean(values, 0))  # so that no class always wins
+    classes = np.asarray(model(x)).argmax(1)
+    assert set(classes) == {0, 1, 2}
+    predicted = Scope(model).focus(x, None, name, **parameters)
+    asked = Scope(model).focus(x, classes.tolist(), name, **parameters)
+    assert np.array_equal(predicted.classes, classes)
+    assert np.array_equal(predicted.raw, asked.raw)
+
+
 def cam_net():
     keras.utils.set_random_seed(5)
     image = keras.Input((9, 7, 3))
