@@ -213,7 +213,7 @@ def test_a_disk_that_refuses_is_told_in_one_line_with_exit_code_4(
 def test_python_users_hold_findings_panels_statement_and_save(folder, tmp_path):
     scope = layerscope.Scope(folder / "model.keras")
     found = scope.audit(folder / "test", panels=["clarity"])
-    assert [finding.kind for finding in found.findings] == ["dead-channels"]
+    assert "dead-channels" in [finding.kind for finding in found.findings]
     assert found.panels["performance"].verdict == "not-tested"
     assert found.statement
     assert "<iframe" in found._repr_html_() or "<html" in found._repr_html_()
@@ -303,8 +303,9 @@ def test_channels_at_their_bound_everywhere_are_told_apart_from_silent_ones():
     bias[:3] = 1e6
     model.get_layer("stuck").set_weights([kernel, bias])
     pixels = np.random.default_rng(0).uniform(0, 1, (20, 16, 16, 3)).astype(np.float32)
-    (found,) = layerscope.Scope(model).audit(pixels, panels=["clarity"]).findings
-    assert found.kind == "constant-channels"
+    findings = layerscope.Scope(model).audit(pixels, panels=["clarity"]).findings
+    (found,) = (one for one in findings if one.kind == "constant-channels")
+    assert "dead-channels" not in [one.kind for one in findings]
     assert (
         "3 of 6 channels of stuck are at the bound of the activation in every pixel"
         in found.message

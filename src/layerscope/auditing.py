@@ -185,7 +185,9 @@ def judged(
     )
     if clear is not None:
         answers = clear.learned.values()
-        filled["clarity"] = clarity_panel(result.channels, answers, clear.open_questions)
+        filled["clarity"] = clarity_panel(
+            result.channels, result.test.images, answers, clear.open_questions
+        )
     return Audited(result, profile, plan, prepared, clear.channels if clear else None)
 
 

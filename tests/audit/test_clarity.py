@@ -14,7 +14,7 @@ def test_counts_sum_to_total():
 
 def panel_of(**numbers):
     whole = {name: numbers.get(name, 0) for name in CHANNEL_VERDICTS}
-    return clarity_panel({"total": sum(whole.values()), **whole})
+    return clarity_panel({"total": sum(whole.values()), **whole}, 800)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_where_no_layer_can_be_judged_the_panel_still_says_what_was_found():
 
 def test_the_panel_tells_how_many_layers_were_learned():
     total = {"total": 10, **dict.fromkeys(CHANNEL_VERDICTS, 0), "clear": 9, "noisy": 1}
-    panel = clarity_panel(total, ["yes", "yes", "no", "not-tested"], ("The last layer.",))
+    panel = clarity_panel(total, 800, ["yes", "yes", "no", "not-tested"], ("The last layer.",))
     assert panel.summary == (
         "9 of 10 judged channels clear (90.0 %); 1 noisy. Told from untrained twins, of 3 layers: "
         "2 yes, 1 no, 0 unsure."

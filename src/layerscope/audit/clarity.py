@@ -10,6 +10,7 @@ from layerscope.audit.findings import Finding, Panel, untested
 from layerscope.audit.learned import Learned, learned, learned_findings, no_class_signal
 from layerscope.audit.maps import map_findings, map_verdicts, unjudged
 from layerscope.audit.vitality import (
+    LIMITS,
     VITALITY_VERDICTS,
     vitality_findings,
     vitality_verdicts,
@@ -100,7 +101,10 @@ def added(many: Iterable[Counts]) -> dict[str, int]:
 
 
 def clarity_panel(
-    total: Counts, answers: Iterable[str] = (), open_questions: Sequence[str] = ()
+    total: Counts,
+    images: int,
+    answers: Iterable[str] = (),
+    open_questions: Sequence[str] = (),
 ) -> Panel:
     """Return what the clarity panel says.
 
@@ -110,6 +114,7 @@ def clarity_panel(
 
     Args:
         total: the counts of all channels.
+        images: how many were seen.
         answers: for each layer whether it was learned.
         open_questions: what was not judged and why.
     """
@@ -120,10 +125,9 @@ def clarity_panel(
     said = [words for words, name in zip(ill, CHANNEL_VERDICTS, strict=False) if total[name]]
     if not judged or (total["not_judged"] and not any(total[name] for name in _ARRANGED)):
         reason = "None of the layers has maps whose arrangement could be judged."
-        found = (
-            f"Found among {count(total['total'], 'channel')}: {conjoined(said) or 'nothing ill'}."
-        )
-        return Panel("not-tested", f"{reason} {found}", (reason, *open_questions))
+        found = f"Found among {count(total['total'], 'channel')}: {conjoined(said) or 'none ill'}."
+        few = _few(images)
+        return Panel("not-tested", " ".join([reason, found, *few]), (reason, *few, *open_questions))
     clear, unsure = total["clear"] / judged, total["unsure"] / judged
     if clear >= 0.8:
         verdict = "clear"
@@ -134,7 +138,18 @@ def clarity_panel(
     found = f"{total['clear']:,} of {count(judged, 'judged channel')} clear ({percent(clear)})"
     said += [f"{total['unsure']:,} unsure"] if total["unsure"] else []
     summary = "; ".join(filter(None, [found, conjoined(said)]))
-    return Panel(verdict, " ".join([f"{summary}.", *_of_layers(answers)]), tuple(open_questions))
+    few = _few(images)
+    words = " ".join([f"{summary}.", *few, *_of_layers(answers)])
+    return Panel(verdict, words, (*few, *open_questions))
+
+
+def _few(images: int) -> list[str]:
+    if images >= LIMITS.fewest_images:
+        return []
+    return [
+        f"{count(images, 'image')} are too few to call a channel dead, constant or saturated: that "
+        f"takes {LIMITS.fewest_images}."
+    ]
 
 
 def _of_layers(answers: Iterable[str]) -> list[str]:

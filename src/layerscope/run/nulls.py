@@ -142,7 +142,8 @@ def _said(pooled: Floats, labels: NDArray[np.int64], signed: bool) -> tuple[floa
     """The dimension of a layer and the mean over its channels of their best class signal."""
     quarters = pooled[:, :4].reshape(-1, pooled.shape[2]).astype(np.float64)
     cells = quarters[np.isfinite(quarters).all(1)]
-    dimension = effective_dimension(np.cov(cells.T).reshape(2 * (pooled.shape[2],)))
+    cells -= cells.mean(0) if len(cells) else 0
+    dimension = effective_dimension(cells.T @ cells)
     if len(np.unique(labels[labels >= 0])) < 2:
         return dimension, float("nan")
     signal = class_signal(pooled[:, 4], labels, signed)
