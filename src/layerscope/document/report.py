@@ -35,6 +35,10 @@ MOST_ROWS = 40
 MOST_CARDS = 6
 """Of one kind of finding; the others are rows of a table."""
 
+MOST_NOTES = 10
+"""Findings for information that stay unfolded."""
+
+ORDINARY = "most are ordinary in trained nets"
 MORE = "The same kinds of findings in other places; what may help is said above."
 MINOR = "There to a degree that is ordinary in trained nets; nothing has to be done."
 
@@ -116,7 +120,8 @@ def _findings(findings: Sequence[Finding]) -> list[Section]:
         own = [found for found in findings if found.severity == severity]
         if own:
             title = f"{_HEADINGS[severity]} ({len(own)})"
-            sections.append(Section(title, f"findings/{severity}", 3, _cards(own)))
+            brief = ORDINARY if severity == "info" and len(own) > MOST_NOTES else ""
+            sections.append(Section(title, f"findings/{severity}", 3, _cards(own), folded=brief))
     return sections
 
 
@@ -237,18 +242,19 @@ def _layers(audit: Audit, gallery: Gallery | None) -> tuple[Part, ...]:
     if not audit.layers:
         return (Text("No layer was measured."),)
     used = [name for name in CHANNEL_VERDICTS if audit.channels[name]]
-    names = ("Layer", "Kind", "Map", "Receptive field", "Depth", "Signed", "Channels")
+    names = ("Layer", "Kind", "Map", "Receptive field", "Depth", "Signed", "Learned", "Channels")
     columns = (*names, *(name.replace("_", " ").capitalize() for name in used))
     note = (
         "Each channel counts once, under the first verdict that applies. Maps of signed layers, "
-        "taken before an activation or after one that lets negative values pass, are never dead."
+        "taken before an activation or after one that lets negative values pass, are never dead. "
+        "Learned: whether the layer can be told from those of untrained twins."
     )
     anchors = tuple(layer_anchor(result.layer.path) for result in audit.layers)
     table = Table(
         columns,
         tuple(_layer(result, used) for result in audit.layers),
         "Layers in the order of the network, and how many of their channels have each verdict.",
-        tuple(range(6, len(columns))),
+        tuple(range(7, len(columns))),
         () if gallery else anchors,
         anchors if gallery else (),
     )
@@ -269,6 +275,7 @@ def _layer(result: LayerResult, used: Sequence[str]) -> tuple[str, ...]:
         field,
         result.regime or "",
         signed,
+        result.learned.replace("-", " "),
         total,
         *numbers,
     )
