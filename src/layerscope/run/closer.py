@@ -116,27 +116,40 @@ def look_closer(
             maps = dict(compute(now)[0])
             shown = _shown(photos, _others(images, part, tones), maps, measured)
 
-            def still(path: str, part: slice = part, maps: Any = maps, shown: Any = shown) -> None:
+            def still(path: str, maps: Any = maps, shown: Any = shown) -> dict[str, Any]:
                 values = maps[path]
-                for quantity, found in _still(values, layers[path], *shown[values.shape[1:3]]):
-                    rows[quantity][path][part] = found
-                if noise_means and path in noise_means:
-                    rows["kept"][path][part] = kept_on_noise(values, noise_means[path])
-                if (factor := (upsampling or {}).get(path, 1)) > 1:
-                    rows["board"][path][part] = [checkerboard(one, factor) for one in values]
+                mean, factor = (noise_means or {}).get(path), (upsampling or {}).get(path, 1)
+                likeness = _still(values, layers[path], *shown[values.shape[1:3]])
+                return likeness | _artefacts(values, mean, factor)
 
-            list(pool.map(still, measured))
-            for transform in TRANSFORMS:
-                if transform.name == "jpeg" and photos.shape[3] not in (1, 3):
-                    continue
-                changed = transform.photos(coloured(photos))[..., : photos.shape[3]]
-                moved = compute(tones.values(changed))[0]
-                for path, layer in layers.items():
-                    rows[f"repeat_{transform.name}"][path][part] = repeatability(
-                        maps[path], moved[path], transform, layer.stride or 1
-                    )
+            for path, found in zip(measured, pool.map(still, measured), strict=True):
+                for quantity, values in found.items():
+                    rows[quantity][path][part] = values
+            for name, path, values in _repeated(photos, tones, maps, compute, layers):
+                rows[f"repeat_{name}"][path][part] = values
             tell(Progress("closer look", part.stop, count))
     return rows
+
+
+def _repeated(
+    photos: Floats,
+    tones: Tones,
+    maps: Mapping[str, Floats],
+    compute: Compute,
+    layers: Mapping[str, Layer],
+) -> Iterator[tuple[str, str, Floats]]:
+    """Name of a small change, layer, and how much of each map it leaves, (N, C)."""
+    for transform in TRANSFORMS:
+        if transform.name == "jpeg" and photos.shape[3] not in (1, 3):
+            continue
+        changed = transform.photos(coloured(photos))[..., : photos.shape[3]]
+        moved = compute(tones.values(changed))[0]
+        for path, layer in layers.items():
+            yield (
+                transform.name,
+                path,
+                repeatability(maps[path], moved[path], transform, layer.stride or 1),
+            )
 
 
 _Shown = Mapping[tuple[int, int], tuple[Floats, Floats, Floats]]
@@ -160,14 +173,27 @@ def _shown(photos: Floats, others: Floats, maps: Mapping[str, Floats], paths: li
 
 def _still(
     values: Floats, layer: Layer, own: Floats, other: Floats, light: Floats
-) -> Iterator[tuple[str, Any]]:
+) -> dict[str, Any]:
     """Measures of the maps of unchanged images, (N, C) by quantity."""
     found = spectrum(values)
-    yield "flatness", found.flatness
-    yield "blur", blur_ratio(found.high, light)
-    yield "noise_share", noise_share(values)
+    measured: dict[str, Any] = {
+        "flatness": found.flatness,
+        "blur": blur_ratio(found.high, light),
+        "noise_share": noise_share(values),
+    }
     if regime(layer) == "early":
-        yield "specificity", specificity(values, own, other).value
+        measured["specificity"] = specificity(values, own, other).value
+    return measured
+
+
+def _artefacts(values: Floats, noise_mean: Floats | None, factor: int) -> dict[str, Any]:
+    """What position alone does to the maps, (N, C) by quantity."""
+    found: dict[str, Any] = {}
+    if noise_mean is not None:
+        found["kept"] = kept_on_noise(values, noise_mean)
+    if factor > 1:
+        found["board"] = [checkerboard(one, factor) for one in values]
+    return found
 
 
 def _others(images: Sequence[Floats], part: slice, tones: Tones) -> Floats:
