@@ -128,6 +128,8 @@ class Measured:
         upsampling: factor of a transposed convolution, else 1.
         labels: class of each image, -1 where unknown.
         vectors: places of some images, and for each what an image encoder makes of it, (n, D).
+        photos: quantity -> for each row of `rows` a number of the photo that the image was cut
+            from; ``None`` where each image stands for itself.
     """
 
     layer: Layer
@@ -137,6 +139,7 @@ class Measured:
     upsampling: int = 1
     labels: NDArray[np.int64] | None = None
     vectors: tuple[NDArray[np.int64], Floats] | None = None
+    photos: Callable[[str], NDArray[np.int64] | None] = lambda _: None
 
 
 def channel_rows(measured: Measured) -> pd.DataFrame:
@@ -164,10 +167,12 @@ def channel_rows(measured: Measured) -> pd.DataFrame:
     columns["structure"] = columns["morans_i"] - columns["noise_morans_i"]
     # Of late maps these measures say nothing, so that limits would only cost time.
     read = measured.rows if regime(layer) in IN_SPACE else _nothing
-    columns |= _limits("structure", read("moran"), channels, read("noise_moran"))
-    columns |= _positional(read("kept"), columns["variance"])
+    photos = measured.photos
+    columns |= _limits("structure", read("moran"), channels, photos("moran"), read("noise_moran"))
+    columns |= _positional(read("kept"), columns["variance"], photos("kept"))
     for column in _LIMITED:
-        columns |= _limits(column, read(_AVERAGED[column]), channels)
+        quantity = _AVERAGED[column]
+        columns |= _limits(column, read(quantity), channels, photos(quantity))
     return pd.DataFrame(columns | _classes(measured) | _coherence(measured))
 
 
@@ -195,12 +200,18 @@ _LIMITED = (
 
 
 def _limits(
-    column: str, rows: Floats | None, channels: int, against: Floats | None = None
+    column: str,
+    rows: Floats | None,
+    channels: int,
+    photos: NDArray[np.int64] | None = None,
+    against: Floats | None = None,
 ) -> dict[str, NDArray[Any]]:
     """95 % limits of a mean over images, or of its lead over draws of noise, by resampling."""
     low = high = np.full(channels, np.nan)
     if rows is not None and (column != "structure" or against is not None):
-        low, high = interval(rows[np.isfinite(rows).any(1)], against)
+        known = np.asarray(np.isfinite(rows).any(1))
+        groups = None if photos is None else photos[known[: len(photos)]]
+        low, high = interval(rows[known], against, groups=groups)
     return {f"{column}_low": low, f"{column}_high": high}
 
 
@@ -208,11 +219,13 @@ def _nothing(_: str) -> None:
     """No numbers of any quantity."""
 
 
-def _positional(rows: Floats | None, variance: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _positional(
+    rows: Floats | None, variance: NDArray[Any], photos: NDArray[np.int64] | None
+) -> dict[str, NDArray[Any]]:
     """The share of the variance that position explains with any input, and its limits."""
     channels = len(variance)
     own = _average(rows, channels)
-    limits = _limits("positional_kept", rows, channels)
+    limits = _limits("positional_kept", rows, channels, photos)
     over = np.where(variance > 0, variance, np.nan)
     return {name: values / over for name, values in {"positional_kept": own, **limits}.items()}
 

@@ -310,3 +310,26 @@ def test_an_image_encoder_of_ones_own_decides_what_is_alike(model, photos):
     assert default.provenance["encoder"] == "hog-64-8"
     assert found.channels.coherence.notna().any()
     assert not np.allclose(found.channels.coherence, default.channels.coherence, equal_nan=True)
+
+
+def test_crops_of_one_photo_are_resampled_together(tmp_path, model):
+    """Four crops of each of ten photos are ten images: their intervals are twice as wide."""
+    random = np.random.default_rng(0)
+    lines = {"apart": ["path,label,photo"], "together": ["path,label,photo"]}
+    for i in range(40):
+        pixels = np.random.default_rng(i // 4).integers(0, 256, (24, 20, 3), np.uint8)
+        pixels[0, 0] = random.integers(0, 256, 3)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        lines["apart"].append(f"{i}.png,,")
+        lines["together"].append(f"{i}.png,,photo {i // 4}")
+    widths, digests = {}, set()
+    for name, text in lines.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(text))
+        found = layerscope.Scope(model).profile(tmp_path / f"{name}.csv", nulls=("noise",))
+        rows = found.channels[found.channels["layer"] == "first"].drop(2)
+        widths[name] = rows["structure_high"] - rows["structure_low"]
+        widths[f"{name}, closer"] = rows["noise_share_high"] - rows["noise_share_low"]
+        digests.add(found.provenance["data"])
+    assert (widths["together"] / widths["apart"]).median() > 1.4
+    assert (widths["together, closer"] / widths["apart, closer"]).median() > 1.4
+    assert len(digests) == 2

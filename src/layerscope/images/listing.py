@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from layerscope.errors import EnvironmentFailure, InputError
@@ -29,11 +29,13 @@ class Listed:
         id: a stable name, printable text.
         path: where it lies.
         group: the name of its class as the folder or table says it; ``None`` if it has none.
+        photo: what it was cut from, as the table says it; empty where it stands for itself.
     """
 
     id: str
     path: Path
     group: str | None = None
+    photo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,15 @@ def _natural(path: Path) -> tuple[list[str | int], str]:
 def list_table(table: Path) -> Listing:
     """List the files of a CSV with the columns ``path`` (from the CSV's folder) and ``label``.
 
-    A row without a label has none; a row without a path is skipped.
+    A row without a label has none; a row without a path is skipped. A column ``photo`` may name
+    what several images were cut from.
 
     Raises:
         InputError: no such columns, no rows, or no readable UTF-8 CSV.
     """
     skipped: list[Skipped] = []
     rows: list[tuple[str, Path, str | None]] = []
+    photos: list[str] = []
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, skipinitialspace=True)
@@ -129,6 +133,7 @@ def list_table(table: Path) -> Listing:
                 text, label = (row["path"] or "").strip(), (row["label"] or "").strip()
                 if text:
                     rows.append((text, table.parent / text, label or None))
+                    photos.append((row.get("photo") or "").strip())
                 else:
                     skipped.append(Skipped(f"{table.name}, line {reader.line_num}", "has no path"))
     except (csv.Error, UnicodeDecodeError) as error:
@@ -137,7 +142,8 @@ def list_table(table: Path) -> Listing:
         ) from error
     if not rows:
         raise InputError(f"A table of images has a line per image; {str(table)!r} has none.")
-    return Listing(unique(rows), tuple(skipped))
+    files = zip(unique(rows), photos, strict=True)
+    return Listing(tuple(replace(file, photo=photo) for file, photo in files), tuple(skipped))
 
 
 def _check_header(table: Path, header: Sequence[str] | None) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ class Source:
             afresh with the next.
         notes: by id, what was done to a file that its owner may not expect; grows likewise.
         left_out: files that are not in ``ids``, with reasons.
+        photos: what each of ``ids`` was cut from, its own id where nothing is said.
     """
 
     ids: tuple[str, ...] | None
@@ -63,6 +65,7 @@ class Source:
     skipped: list[Skipped] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     left_out: tuple[Skipped, ...] = ()
+    photos: tuple[str, ...] | None = None
     _digest: Callable[[], str] = field(default=str, repr=False)
 
     @property
@@ -270,7 +273,9 @@ def _of_files(files: listing.Listing, found: Labels, wanted: _Wanted) -> Source:
         return _of_files(some, _labels_at(found, places), wanted)
 
     made = _source(tuple(file.id for file in files.files), found, batches, part)
-    return replace(made, left_out=files.skipped, _digest=lambda: _hash_of_files(files, found))
+    photos = tuple(file.photo or file.id for file in files.files)
+    digest = partial(_hash_of_files, files, found)
+    return replace(made, left_out=files.skipped, photos=photos, _digest=digest)
 
 
 def _hash_of_files(files: listing.Listing, labels: Labels) -> str:
@@ -284,7 +289,7 @@ def _hash_of_files(files: listing.Listing, labels: Labels) -> str:
     found = hashlib.sha256(b"" if labels.values is None else labels.values.tobytes())
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for file, content in zip(files.files, pool.map(of_one, files.files), strict=True):
-            found.update(f"{file.id}\0".encode("utf-8", "surrogateescape") + content)
+            found.update(f"{file.id}\0{file.photo}\0".encode("utf-8", "surrogateescape") + content)
     return found.hexdigest()
 
 

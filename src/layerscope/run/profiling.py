@@ -99,7 +99,8 @@ def profile(
         source, subject.compute, watched, _sampled(plan), directory, rows, batch_size, tell, warn
     )
     size = outcome.batch_sizes[-1]
-    images, labels = _few(source, plan, outcome)
+    images, places = _few(source, plan, outcome)
+    labels = np.array(outcome.labels, np.int64)[places]
     # Many small products: threads of BLAS would mostly wait for each other and for TensorFlow's.
     with threadpool_limits(1, "blas"):
         noise = _on_noise(subject, plan, images, rows, size, tell)
@@ -110,7 +111,8 @@ def profile(
         twins = _on_twins(subject, plan, images, labels, rows, size, tell)
         tell(Progress("tables", 0, len(plan.layers)))
         vectors = None if plan.images is None else _vectors(source, plan, encoder or Hog())
-        found = _assembled(subject, plan, source, outcome, rows, twins, vectors)
+        photos = _photos(source, places)
+        found = _assembled(subject, plan, source, outcome, rows, twins, vectors, photos)
     write_profile(found, directory)
     directory.finish()
     return found
@@ -153,19 +155,26 @@ def _sampled(plan: Plan) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _few(source: Source, plan: Plan, outcome: Outcome) -> tuple[list[Floats], NDArray[np.int64]]:
-    """The images to look at closely, those of them that can be read, and their labels."""
+    """The images to look at closely, those of them that can be read, and their places."""
     if plan.images is None:
-        images = outcome.first_images
-        return images, np.array(outcome.labels[: len(images)], np.int64)
+        return outcome.first_images, np.arange(len(outcome.first_images))
     part = source.part(plan.fine)
     known = dict(zip(part.ids or (), plan.fine, strict=True))
-    images, labels = list[Floats](), list[int]()
+    images, places = list[Floats](), list[int]()
     for batch in part:
         images.extend(batch.pixels)
-        labels.extend(outcome.labels[known[name]] for name in batch.ids)
+        places.extend(known[name] for name in batch.ids)
     if not images:
         raise InputError("None of the images chosen for a closer look can be read any more.")
-    return images, np.array(labels, np.int64)
+    return images, np.array(places, np.int64)
+
+
+def _photos(source: Source, places: NDArray[np.int64]) -> Callable[[str], NDArray[np.int64] | None]:
+    """For each quantity the photo that each image of its rows was cut from, as a number."""
+    if source.photos is None or len(set(source.photos)) == len(source.photos):
+        return lambda _: None
+    every = np.unique(source.photos, return_inverse=True)[1].astype(np.int64)
+    return lambda quantity: every[places] if quantity in QUANTITIES else every
 
 
 def _on_noise(
@@ -239,6 +248,7 @@ def _assembled(
     rows: RowStore,
     twins: pd.DataFrame | None,
     vectors: tuple[NDArray[np.int64], Floats] | None,
+    photos: Callable[[str], NDArray[np.int64] | None],
 ) -> Profile:
     channels, layers, exemplars = [], [], {}
     for path, watched in _watched(subject, plan).items():
@@ -258,6 +268,7 @@ def _assembled(
             subject.upsampling.get(path, 1),
             np.where(_sampled(plan)(np.arange(len(outcome.labels))), outcome.labels, -1),
             vectors,
+            photos,
         )
         channels.append(channel_rows(measured))
         layers.append(layer_row(measured))
