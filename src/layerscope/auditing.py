@@ -186,7 +186,11 @@ def judged(
     if clear is not None:
         answers = clear.learned.values()
         filled["clarity"] = clarity_panel(
-            result.channels, result.test.images, answers, clear.open_questions
+            result.channels,
+            clear.judged,
+            result.test.images,
+            answers,
+            clear.open_questions,
         )
     return Audited(result, profile, plan, prepared, clear.channels if clear else None)
 

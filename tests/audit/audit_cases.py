@@ -80,7 +80,7 @@ def audit(found, channels, layers, findings=(), names=("cat", "dog", "hen", "fox
         "test": DataSet(IMAGES, tuple(names)),
         "performance": found,
         "panels": {
-            "clarity": clarity_panel(total, IMAGES),
+            "clarity": clarity_panel(total, total, IMAGES),
             "performance": performance_panel(found),
         },
         "findings": (*low_accuracy(found), *vitality_findings(channels), *findings),

@@ -12,9 +12,15 @@ def test_counts_sum_to_total():
     assert added([tally, tally])["total"] == 48
 
 
-def panel_of(**numbers):
+def tally_of(**numbers):
     whole = {name: numbers.get(name, 0) for name in CHANNEL_VERDICTS}
-    return clarity_panel({"total": sum(whole.values()), **whole}, 800)
+    return {"total": sum(whole.values()), **whole}
+
+
+def panel_of(late=None, **numbers):
+    """Of channels that may be judged, and of late ones."""
+    own = tally_of(**numbers)
+    return clarity_panel(added([own, tally_of(**late or {})]), own, 800)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +32,8 @@ def panel_of(**numbers):
         ({"clear": 21, "noisy": 79}, "mixed"),
         ({"clear": 10, "unsure": 51, "noisy": 39}, "unsure"),
         ({"clear": 80, "noisy": 20, "not_judged": 900}, "clear"),
-        ({"dead": 5, "not_judged": 95}, "not-tested"),
+        ({"late": {"dead": 5, "not_judged": 95}}, "not-tested"),
+        ({"clear": 64, "late": {"dead": 300, "not_judged": 700}}, "clear"),
         ({"dead": 100}, "unclear"),
         ({}, "not-tested"),
     ],
@@ -38,16 +45,23 @@ def test_the_clarity_verdict_is_made_of_judged_channels(numbers, verdict):
 
 
 def test_where_no_layer_can_be_judged_the_panel_still_says_what_was_found():
-    panel = panel_of(dead=5, constant=1, not_judged=1994)
+    panel = panel_of(late={"dead": 5, "constant": 1, "not_judged": 1994})
     assert panel.summary.endswith("Found among 2,000 channels: 5 dead and 1 constant.")
     assert panel.verdict == "not-tested"
 
 
 def test_the_panel_tells_how_many_layers_were_learned():
-    total = {"total": 10, **dict.fromkeys(CHANNEL_VERDICTS, 0), "clear": 9, "noisy": 1}
-    panel = clarity_panel(total, 800, ["yes", "yes", "no", "not-tested"], ("The last layer.",))
+    total = tally_of(clear=9, noisy=1)
+    panel = clarity_panel(total, total, 800, ["yes", "yes", "no", "not-tested"], ("Late.",))
     assert panel.summary == (
-        "9 of 10 judged channels clear (90.0 %); 1 noisy. Told from untrained twins, of 3 layers: "
-        "2 yes, 1 no, 0 unsure."
+        "9 of 10 judged channels clear (90.0 %); among all 10: 1 noisy. Can a layer be told from "
+        "untrained ones? Of 3 tested layers: 2 yes, 1 no, 0 unsure."
     )
-    assert panel.not_tested == ("The last layer.",)
+    assert panel.not_tested == ("Late.",)
+
+
+def test_the_panel_warns_where_most_layers_are_like_untrained_ones():
+    total = tally_of(clear=10)
+    panel = clarity_panel(total, total, 800, ["no", "no", "unsure"])
+    assert panel.verdict == "clear"
+    assert panel.summary.endswith("what is clear here may be the architecture alone.")

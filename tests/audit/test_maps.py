@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from layerscope.audit.maps import MapLimits, map_findings, map_verdicts, unjudged
+from layerscope.audit.maps import SMALLEST_P, MapLimits, map_findings, map_verdicts, unjudged
 
 CLEAR = {
     "structure": (0.4, 0.35, 0.45),
@@ -110,10 +110,25 @@ def test_findings_give_the_median_channel_with_its_interval_and_a_corrected_p():
     assert (found.id, found.severity, found.channels) == ("noisy-maps/conv", "warn", (0, 1, 2))
     assert (found.effect.value, found.images) == (0.7, 200)
     assert found.effect.ci95 == pytest.approx((0.65, 0.75))
-    # the p of the least noisy one, times 8 / 3: three of eight channels judged are this small
-    one_sided = norm.sf((0.6 - MapLimits().noise) / (0.1 / 2 / norm.ppf(0.975)))
-    assert found.p == pytest.approx(one_sided * 8 / 3)
+    # the p of the median one, times 8 / 3 and no smaller than resampling can tell
+    assert found.p == SMALLEST_P
     assert found.message.startswith("3 of 8 channels of conv are noisy: 70 % of the variance")
+
+
+def test_p_is_corrected_over_the_channels_judged():
+    near = [{"noise_share": (0.5, 0.455, 0.545)}] * 2
+    rows = map_verdicts(table(*near, *[{}] * 6), {"conv": "early"})
+    (found,) = map_findings(rows)
+    one_sided = norm.sf((0.5 - MapLimits().noise) / (0.09 / 2 / norm.ppf(0.975)))
+    assert found.p == pytest.approx(one_sided * 8 / 2)
+
+
+def test_a_channel_is_part_of_one_finding_on_noise_and_no_more():
+    ill = {"noise_share": (0.8, 0.7, 0.9), "repeat_shift": (0.3, 0.2, 0.4),
+           "repeat_jpeg": (0.3, 0.2, 0.4)}  # fmt: skip
+    marked = ill | {"positional_kept": (0.4, 0.3, 0.5)}
+    found = map_verdicts(table(ill, marked), {"conv": "early"})
+    assert list(found["flagged"]) == ["noisy-maps", "positional-bias inconsistent-maps"]
 
 
 def test_few_flagged_channels_are_a_note():

@@ -7,7 +7,17 @@ from layerscope.measures.repeatability import TRANSFORMS
 from layerscope.measures.structure import morans_i
 from layerscope.measures.table import BY_NAME, MEASURES
 
-SPATIAL = ("morans_i", "structure", "flatness", "blur", "checkerboard", "positional", "repeat")
+SPATIAL = (
+    "noise_share",
+    "board",
+    "morans_i",
+    "structure",
+    "flatness",
+    "blur",
+    "checkerboard",
+    "positional",
+    "repeat",
+)
 
 # The sources whose numbers were looked up.
 KNOWN = {"2203.15331", "2010.02178", "1903.06733", "2506.05774"}

@@ -333,3 +333,29 @@ def test_crops_of_one_photo_are_resampled_together(tmp_path, model):
     assert (widths["together"] / widths["apart"]).median() > 1.4
     assert (widths["together, closer"] / widths["apart, closer"]).median() > 1.4
     assert len(digests) == 2
+
+
+def limits_of(model, pixels, **options):
+    found = layerscope.Scope(model).profile(pixels, layers="first", warn=lambda _: None, **options)
+    return found.channels["noise_share_low"], found
+
+
+def test_copies_of_one_image_are_one(model):
+    """Thirty copies of six images say as much as six: too little for limits."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (30, 24, 20, 3)).astype(np.float32)
+    assert np.isfinite(limits_of(model, pixels, nulls=("noise",))[0].drop(2)).all()
+    copies = np.repeat(pixels[:6], 5, axis=0)
+    assert np.isnan(limits_of(model, copies, nulls=("noise",))[0]).all()
+
+
+def test_images_without_contrast_leave_noise_input_and_twins_open(model):
+    """Noise like black images is black, and a twin without biases says what the model says."""
+    heard = []
+    black = np.zeros((12, 24, 20, 3), np.float32)
+    image = keras.Input((24, 20, 3))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, use_bias=False, name="first")(image))
+    found = layerscope.Scope(keras.Model(image, x)).profile(black, warn=heard.append)
+    assert found.channels["noise_morans_i"].isna().all()
+    assert "dimension_p" not in found.layers
+    assert "leave nothing for weights to change" in heard[0]

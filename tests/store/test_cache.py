@@ -15,7 +15,7 @@ def asked(key, calls):
         calls.append(key)
         return {"a": np.arange(3.0), "b": np.array([[np.nan]])}
 
-    return cached_arrays({"of": key}, compute)
+    return cached_arrays({"of": key}, ("a", "b"), compute)
 
 
 def test_what_was_computed_is_read_the_second_time(folder):
@@ -37,6 +37,17 @@ def test_a_damaged_file_is_computed_again(folder, harm):
     assert set(asked("x", calls)) == {"a", "b"}
     assert calls == ["x", "x"]
     assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("other", [np.arange(3), {"a": np.arange(2)}])
+def test_another_file_in_its_place_is_computed_again(folder, other):
+    calls = []
+    asked("x", calls)
+    (file,) = folder.iterdir()
+    with file.open("wb") as stream:
+        np.savez(stream, **other) if isinstance(other, dict) else np.save(stream, other)
+    assert set(asked("x", calls)) == {"a", "b"}
+    assert calls == ["x", "x"]
 
 
 def test_a_pickle_in_its_place_is_not_run(folder):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from layerscope.audit.figures import conjoined, count, percent
 from layerscope.audit.findings import Finding, Panel, untested
+from layerscope.audit.learned import LIMITS as OF_LEARNED
 from layerscope.audit.learned import Learned, learned, learned_findings, no_class_signal
 from layerscope.audit.maps import map_findings, map_verdicts, unjudged
 from layerscope.audit.vitality import (
@@ -15,6 +16,7 @@ from layerscope.audit.vitality import (
     vitality_findings,
     vitality_verdicts,
 )
+from layerscope.measures.table import IN_SPACE
 from layerscope.profile import Profile
 from layerscope.run.nulls import PROBE
 from layerscope.vocabulary import Regime
@@ -26,9 +28,6 @@ CHANNEL_VERDICTS = (
     *("artefact", "noisy", "blurry", "not_judged", "unsure", "clear"),
 )
 """A channel has the first of these that applies."""
-
-
-_ARRANGED = ("artefact", "noisy", "blurry", "unsure", "clear")
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,11 @@ class Clarity:
     layers: pd.DataFrame
     findings: tuple[Finding, ...]
     open_questions: tuple[str, ...]
+
+    @property
+    def judged(self) -> Counts:
+        """Counts of the channels of those layers whose maps may be judged."""
+        return counts(self.channels["verdict"][self.channels["regime"].isin(IN_SPACE)])
 
     @property
     def learned(self) -> dict[str, Learned]:
@@ -83,7 +87,11 @@ def _untested(layers: pd.DataFrame) -> Sequence[str]:
             "fewer than 100."
         )
     if "class_signal_p" in layers and layers["class_signal_p"].isna().all():
-        said.append("Whether layers tell classes apart: the images carry no labels, or one only.")
+        said.append(
+            "Whether layers tell classes apart: no two classes of images have labels that count."
+        )
+    if "entropy_p" in layers and layers["dimension_p"].isna().all():
+        said.append("Whether layers can be told from untrained ones by what they say on images.")
     return said
 
 
@@ -102,53 +110,56 @@ def added(many: Iterable[Counts]) -> dict[str, int]:
 
 def clarity_panel(
     total: Counts,
+    own: Counts,
     images: int,
     answers: Iterable[str] = (),
     open_questions: Sequence[str] = (),
 ) -> Panel:
     """Return what the clarity panel says.
 
-    Judged are all channels but the ``not_judged`` ones. Clear: at least 80 % of them are. Unsure:
-    over 50 % are. Unclear: at most 20 % are clear. Mixed: the rest. Unsure goes before unclear,
-    since channels one is unsure of are not known to be unclear.
+    Judged are the channels of early and middle layers, less those that are ``not_judged``. Clear:
+    at least 80 % of them are. Unsure: over 50 % are. Unclear: at most 20 % are clear. Mixed: the
+    rest. Unsure goes before unclear, since channels one is unsure of are not known to be unclear.
 
     Args:
         total: the counts of all channels.
+        own: those of the layers whose maps may be judged, without the late ones.
         images: how many were seen.
         answers: for each layer whether it was learned.
         open_questions: what was not judged and why.
     """
     if not total["total"]:
         return untested("No channel was measured.")
-    judged = total["total"] - total["not_judged"]
+    judged = own["total"] - own["not_judged"]
     ill = [f"{total[name]:,} {name.replace('_', '-')}" for name in CHANNEL_VERDICTS[:7]]
     said = [words for words, name in zip(ill, CHANNEL_VERDICTS, strict=False) if total[name]]
-    if not judged or (total["not_judged"] and not any(total[name] for name in _ARRANGED)):
+    few, layers = _few(images), _of_layers(answers)
+    if not judged:
         reason = "None of the layers has maps whose arrangement could be judged."
         found = f"Found among {count(total['total'], 'channel')}: {conjoined(said) or 'none ill'}."
-        few = _few(images)
-        return Panel("not-tested", " ".join([reason, found, *few]), (reason, *few, *open_questions))
-    clear, unsure = total["clear"] / judged, total["unsure"] / judged
+        words = " ".join([reason, found, *few, *layers])
+        return Panel("not-tested", words, (reason, *few, *open_questions))
+    clear, unsure = own["clear"] / judged, own["unsure"] / judged
     if clear >= 0.8:
         verdict = "clear"
     elif unsure > 0.5:
         verdict = "unsure"
     else:
         verdict = "unclear" if clear <= 0.2 else "mixed"
-    found = f"{total['clear']:,} of {count(judged, 'judged channel')} clear ({percent(clear)})"
+    found = f"{own['clear']:,} of {count(judged, 'judged channel')} clear ({percent(clear)})"
     said += [f"{total['unsure']:,} unsure"] if total["unsure"] else []
-    summary = "; ".join(filter(None, [found, conjoined(said)]))
-    few = _few(images)
-    words = " ".join([f"{summary}.", *few, *_of_layers(answers)])
-    return Panel(verdict, words, (*few, *open_questions))
+    among = f"among all {total['total']:,}: {conjoined(said)}" if said else ""
+    summary = "; ".join(filter(None, [found, among]))
+    return Panel(verdict, " ".join([f"{summary}.", *few, *layers]), (*few, *open_questions))
 
 
 def _few(images: int) -> list[str]:
     if images >= LIMITS.fewest_images:
         return []
+    seen = f"{count(images, 'image')} {'is' if images == 1 else 'are'}"
     return [
-        f"{count(images, 'image')} are too few to call a channel dead, constant or saturated: that "
-        f"takes {LIMITS.fewest_images}."
+        f"{seen} too few to call a channel dead, constant or saturated: that takes "
+        f"{LIMITS.fewest_images}."
     ]
 
 
@@ -158,4 +169,8 @@ def _of_layers(answers: Iterable[str]) -> list[str]:
     if not tested:
         return []
     parts = [f"{tested.count(word)} {word}" for word in ("yes", "no", "unsure")]
-    return [f"Told from untrained twins, of {count(len(tested), 'layer')}: {', '.join(parts)}."]
+    of = count(len(tested), "tested layer")
+    said = [f"Can a layer be told from untrained ones? Of {of}: {', '.join(parts)}."]
+    if tested.count("no") >= OF_LEARNED.widespread * len(tested):
+        said.append("Most cannot: what is clear here may be the architecture alone.")
+    return said

@@ -37,7 +37,7 @@ class LearnedLimits:
     """
 
     level: float = 0.05
-    random: float = 0.01
+    random: float = 0.05
     visible: float = 0.25
     redundant: float = 0.5
     fewest_images: int = 8
@@ -145,10 +145,11 @@ def _ratio(row: Mapping[Any, Any], name: str) -> tuple[float, tuple[float, float
 
 def _random_kernels(row: Mapping[Any, Any]) -> Finding:
     ratio, ends = _ratio(row, "entropy")
+    also = " Another test does tell it from fresh weights." if row["learned"] == "yes" else ""
     return Finding(
         "random-kernels",
         f"The kernels of {row['layer']} are not distinguishable from random initialisation: their "
-        f"variance entropy is {ratio:.3f} of that of fresh kernels.",
+        f"variance entropy is {ratio:.3f} of that of fresh kernels.{also}",
         "This is what a layer looks like that was never trained, or put in anew: check that its "
         "weights were loaded, and that it is not frozen. A layer that looks random may still "
         "belong to a good model.",
@@ -161,11 +162,12 @@ def _random_kernels(row: Mapping[Any, Any]) -> Finding:
 def _like_twin(row: Mapping[Any, Any], images: int, minor: bool) -> Finding:
     ratio, ends = _ratio(row, "dimension")
     tests = [words for name, (_, words) in TESTS.items() if np.isfinite(row[f"{name}_adjusted"])]
+    agree = f"{tests[0]} agrees" if len(tests) == 1 else f"{', '.join(tests)} all agree"
     p = [row[f"{name}_adjusted"] for name in TESTS if np.isfinite(row[f"{name}_adjusted"])]
     return Finding(
         "like-untrained-twin",
         f"{row['layer']} is not distinguishable from the same layer of untrained twins: "
-        f"{', '.join(tests)} all agree with them.",
+        f"{agree} with them.",
         "Early layers often do well as they were drawn. Where many layers are so, check that the "
         "trained weights were loaded, and whether the training went far enough.",
         layer=str(row["layer"]),

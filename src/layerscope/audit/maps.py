@@ -85,6 +85,9 @@ RULES = (
 
 LIMITS_OF_MAPS = MapLimits()
 
+SMALLEST_P = 1e-3
+"""Intervals of 400 resamples say nothing of smaller ones."""
+
 
 def map_verdicts(
     channels: pd.DataFrame,
@@ -117,8 +120,10 @@ def map_verdicts(
     for rule in RULES:
         flagged, cleared = _sides(table, rule, getattr(limits, rule.line))
         speaks = open_to & ((regime == "early") if rule.line == "specificity" else True)
-        if rule.kind:
-            flags[speaks & flagged] += f" {rule.kind}"
+        if rule.verdict in ("noisy", "blurry"):  # each channel counts once
+            speaks &= undecided
+        if rule.kind:  # what is noisy is inconsistent as well, by the same noise
+            flags[speaks & flagged & (verdict != "noisy")] += f" {rule.kind}"
         words = _words(table, rule)
         if rule.verdict:
             decided = undecided & speaks & flagged
@@ -191,9 +196,9 @@ def map_findings(
 ) -> tuple[Finding, ...]:
     """Findings on channels whose maps are flagged, one per layer and kind.
 
-    The effect is the measure of the median flagged channel with its interval. The p value is that
+    The effect is the measure of the median flagged channel with its interval. Its p value is that
     the value lies on the other side of the line, from the width of the interval, corrected over all
-    channels judged (Benjamini-Hochberg); the largest of the flagged ones.
+    channels judged (Benjamini-Hochberg).
 
     Args:
         channels: the table of `map_verdicts`.
@@ -209,7 +214,7 @@ def map_findings(
         p = _adjusted(table, rule, getattr(limits, rule.line))
         for name, own in table[flagged.to_numpy(bool)].groupby("layer", sort=False):
             whole = int((table["layer"] == name).sum())
-            found.append(_finding(rule, str(name), whole, own, p[own.index].max(), few))
+            found.append(_finding(rule, str(name), whole, own, p, few))
     return tuple(found)
 
 
@@ -220,14 +225,20 @@ def _adjusted(table: pd.DataFrame, rule: _Rule, line: float) -> "pd.Series[float
     judged = np.isfinite(p) & (table["regime"] != "").to_numpy()
     found = pd.Series(np.nan, index=table.index)
     if judged.any():
-        found[judged] = false_discovery_control(p[judged])
+        found[judged] = np.maximum(false_discovery_control(p[judged]), SMALLEST_P)
     return found
 
 
 def _finding(
-    rule: _Rule, layer: str, width: int, own: pd.DataFrame, p: float, few: VitalityLimits
+    rule: _Rule,
+    layer: str,
+    width: int,
+    own: pd.DataFrame,
+    adjusted: "pd.Series[float]",
+    few: VitalityLimits,
 ) -> Finding:
     middle = own.sort_values(rule.column).iloc[(len(own) - 1) // 2]
+    p = float(adjusted.to_dict()[middle.name])
     value, low, high = (float(middle[f"{rule.column}{end}"]) for end in ("", "_low", "_high"))
     images = int(own["images"].max())
     message, advice = _message(rule, layer, width, own, value)
@@ -238,7 +249,7 @@ def _finding(
         layer=layer,
         channels=tuple(int(channel) for channel in own["channel"]),
         effect=Effect(EFFECTS[rule.kind], value, (low, high)),
-        p=float(p) if np.isfinite(p) else None,
+        p=p if np.isfinite(p) else None,
         images=images,
         minor=few.minor(len(own), len(own) / width, images),
     )

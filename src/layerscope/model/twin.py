@@ -55,10 +55,16 @@ def untrained_twin(traced: TracedModel, inputs: Sequence[np.ndarray], seed: int 
     if all(np.array_equal(view(a), view(b)) for a, b in zip(own, other, strict=True)):
         raise ModelError(
             f"An untrained twin must compute something else than the model, and the one of "
-            f"'{traced.model.name}' gives the same output: {len(kept)} of {len(weights)} weights "
-            "kept their value, because no initialiser is known for them."
+            f"'{traced.model.name}' gives the same output on these images: "
+            f"{_why_the_same(len(kept), len(weights))}."
         )
     return Twin(tuple(weights), seed, tuple(kept), tuple(estimated))
+
+
+def _why_the_same(kept: int, weights: int) -> str:
+    if not kept:
+        return "the images, or the initialisers, leave nothing for weights to change"
+    return f"{kept} of {weights} weights kept their value, because no initialiser is known for them"
 
 
 def initialisers_of(traced: TracedModel) -> Initialisers:

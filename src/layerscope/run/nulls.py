@@ -14,9 +14,10 @@ from layerscope.measures.classes import class_signal
 from layerscope.measures.dimension import effective_dimension
 from layerscope.measures.kernels import FEWEST, variance_entropy
 from layerscope.measures.significance import Standing, standing
+from layerscope.measures.vitality import ROUNDING
 from layerscope.run.local import Progress
 from layerscope.run.plan import Plan
-from layerscope.store.cache import Arrays, cached_arrays
+from layerscope.store.cache import cached_arrays
 from layerscope.vocabulary import Floats
 
 NOISE = 32
@@ -80,23 +81,24 @@ def against_twins(
         np.linspace(0, len(fitting) - 1, min(PROBE, len(fitting))).round().astype(int)
     ]
     pixels, classes = np.stack([images[i] for i in fitting]), labels[fitting]
-    key = {
-        "of": "twins",
-        "model": plan.model,
+    model = {"model": plan.model, "layers": plan.layers, "seed": plan.seed}
+    model |= {"versions": dict(plan.versions)}
+    seen = {
         "preprocessing": plan.preprocessing,
-        "layers": plan.layers,
         "images": hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest(),
         "labels": classes.tolist(),
-        "seed": plan.seed,
-        "versions": dict(plan.versions),
-        "draws": [FEWEST_TWINS, MOST_TWINS, POOLED, FRESH_KERNELS, MOST_KERNELS],
     }
-
-    def compute() -> Arrays:
-        drawn = _of_twins(probe, plan, signed, pixels, classes, tell)
-        return {**drawn, "entropy": _of_kernels(probe, plan, kernels, tell)}
-
-    found = cached_arrays(key, compute)
+    twins = cached_arrays(
+        {"of": "twins", "draws": [FEWEST_TWINS, MOST_TWINS, POOLED], **model, **seen},
+        ("dimension", "class_signal"),
+        lambda: _of_twins(probe, plan, signed, pixels, classes, tell),
+    )
+    fresh = cached_arrays(
+        {"of": "kernels", "draws": [FRESH_KERNELS, MOST_KERNELS], **model},
+        ("entropy",),
+        lambda: {"entropy": _of_kernels(probe, plan, kernels, tell)},
+    )
+    found = {**twins, **fresh}
     columns: dict[str, Any] = {"layer": list(plan.layers)}
     for name in ("dimension", "class_signal", "entropy"):
         columns |= _columns(name, found[name])
@@ -142,7 +144,9 @@ def _said(pooled: Floats, labels: NDArray[np.int64], signed: bool) -> tuple[floa
     """The dimension of a layer and the mean over its channels of their best class signal."""
     quarters = pooled[:, :4].reshape(-1, pooled.shape[2]).astype(np.float64)
     cells = quarters[np.isfinite(quarters).all(1)]
-    cells -= cells.mean(0) if len(cells) else 0
+    mean = cells.mean(0) if len(cells) else np.zeros(cells.shape[1])
+    cells -= mean
+    cells[:, np.abs(cells).max(0, initial=0) <= ROUNDING * np.abs(mean)] = 0
     dimension = effective_dimension(cells.T @ cells)
     if len(np.unique(labels[labels >= 0])) < 2:
         return dimension, float("nan")

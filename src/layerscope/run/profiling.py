@@ -1,6 +1,6 @@
 """From images and a model to a profile: the passes that are needed, in order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from layerscope.errors import InputError
+from layerscope.errors import InputError, ModelError
 from layerscope.images import Source
 from layerscope.measures.coherence import Encoder, Hog
 from layerscope.profile import (
@@ -108,10 +108,10 @@ def profile(
             images, subject.compute, subject.layers, size, tell, noise, subject.upsampling
         )
         rows.write(0, closer)
-        twins = _on_twins(subject, plan, images, labels, rows, size, tell)
+        twins = _on_twins(subject, plan, images, labels, rows, size, tell, warn)
         tell(Progress("tables", 0, len(plan.layers)))
         vectors = None if plan.images is None else _vectors(source, plan, encoder or Hog())
-        photos = _photos(source, places)
+        photos = _photos(source, places, rows.read(plan.layers[0], "mean"))
         found = _assembled(subject, plan, source, outcome, rows, twins, vectors, photos)
     write_profile(found, directory)
     directory.finish()
@@ -169,12 +169,31 @@ def _few(source: Source, plan: Plan, outcome: Outcome) -> tuple[list[Floats], ND
     return images, np.array(places, np.int64)
 
 
-def _photos(source: Source, places: NDArray[np.int64]) -> Callable[[str], NDArray[np.int64] | None]:
-    """For each quantity the photo that each image of its rows was cut from, as a number."""
-    if source.photos is None or len(set(source.photos)) == len(source.photos):
+def _photos(
+    source: Source, places: NDArray[np.int64], pooled: Floats
+) -> Callable[[str], NDArray[np.int64] | None]:
+    """For each quantity the photo that each image of its rows was cut from, as a number.
+
+    Copies of an image are one, by what the first layer says of them.
+    """
+    names = list(source.photos or map(str, range(len(pooled))))
+    for first, again in _repeated(pooled[: len(names)]):
+        names[again] = names[first]
+    if len(set(names)) == len(names):
         return lambda _: None
-    every = np.unique(source.photos, return_inverse=True)[1].astype(np.int64)
+    every = np.unique(names, return_inverse=True)[1].astype(np.int64)
     return lambda quantity: every[places] if quantity in QUANTITIES else every
+
+
+def _repeated(pooled: Floats) -> Iterator[tuple[int, int]]:
+    """Pairs of an image and one before it that has the same pooled maps (N, C)."""
+    largest = np.nanmax(np.abs(pooled), initial=0) or 1.0
+    seen: dict[bytes, int] = {}
+    for place, row in enumerate(np.round(pooled / largest, 5)):
+        if np.isfinite(row).all():
+            first = seen.setdefault(row.tobytes(), place)
+            if first != place:
+                yield first, place
 
 
 def _on_noise(
@@ -194,6 +213,8 @@ def _on_noise(
         for path, layer in _watched(subject, plan).items()
     }
     noise = noise_like(images, NOISE, plan.seed)
+    if all((one == one[:1, :1]).all() for one in noise):
+        return {}  # images without any contrast: noise like them is none
     states, found = add_up(noise, subject.compute, layers, size)
     rows.write(0, {"noise_moran": found["moran"]})
     return {
@@ -211,15 +232,21 @@ def _on_twins(
     rows: RowStore,
     size: int,
     tell: Callable[[Progress], None],
+    warn: Callable[[str], None],
 ) -> pd.DataFrame | None:
-    """Compare every layer with untrained twins."""
+    """Compare every layer with untrained twins, where there are any."""
     if "twin" not in plan.nulls:
         return None
     layers = {
         path: replace(layer, statistics=()) for path, layer in _watched(subject, plan).items()
     }
     tell(Progress("untrained twin", 0, PROBE))
-    found = add_up(images[:PROBE], subject.twin(images, plan.seed), layers, size)[1]
+    try:
+        twin = subject.twin(images, plan.seed)
+    except ModelError as error:
+        warn(f"Nothing was compared with untrained twins. {error}")
+        return None
+    found = add_up(images[:PROBE], twin, layers, size)[1]
     rows.write(0, {"twin_moran": found["moran"]})
     signed = {path: subject.layers[path].pre_activation for path in plan.layers}
     kernels = subject.kernels

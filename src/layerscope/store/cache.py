@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
+
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+"""What reading a file may raise that is none of ours, or not whole."""
 
 
 def cache_folder() -> Path:
@@ -56,22 +59,24 @@ def write_cached(name: str, data: bytes) -> None:
             part.replace(path)
 
 
-def cached_arrays(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+def cached_arrays(
+    key: Mapping[str, Any], names: Sequence[str], compute: Callable[[], Arrays]
+) -> Arrays:
     """What ``compute`` gives, from the cache where it was computed before.
 
     Args:
         key: everything that the result depends on, as a JSON object; a hash of it names the file.
-        compute: gives small arrays by name.
+        names: of the arrays.
+        compute: gives them; they should be small.
     """
     text = json.dumps(key, sort_keys=True)
-    name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
-    known = read_cached(name)
+    file_name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    known = read_cached(file_name)
     if known:
-        damaged = contextlib.suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
-        with damaged, np.load(io.BytesIO(known), allow_pickle=False) as file:
-            return dict(file)
+        with contextlib.suppress(*_DAMAGED), np.load(io.BytesIO(known), allow_pickle=False) as file:
+            return {name: file[name] for name in names}
     found = compute()
     data = io.BytesIO()
     np.savez(data, **found)  # type: ignore[arg-type, unused-ignore]
-    write_cached(name, data.getvalue())
+    write_cached(file_name, data.getvalue())
     return found
