@@ -388,7 +388,7 @@ def untrained(of: Any, seeds: Any) -> Rows:
                 if "kernel" in variable.path:
                     variable.assign(keras.initializers.GlorotUniform(seed)(variable.shape))
         said = judge(net, bed, None, ("noise", "twin"))
-        panel = clarity_panel(counts(said.channels["verdict"]), len(bed.images))
+        panel = clarity_panel(counts(said.channels["verdict"]), said.judged, len(bed.images))
         named = any(found.kind == "like-untrained-twin" for found in said.findings)
         silent += panel.verdict == "clear" and not named
         learned += sum(answer == "yes" for answer in said.learned.values())

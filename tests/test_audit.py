@@ -82,6 +82,9 @@ def test_the_run_holds_a_report_a_result_and_tables(done):
     page = (out / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     channels = pd.read_parquet(out / "channels.parquet")
+    verdicts = pd.read_parquet(out / "verdicts.parquet")
+    assert verdicts["verdict"].value_counts().sum() == len(channels)
+    assert (verdicts["reason"][verdicts["verdict"] == "noisy"] != "").all()
     assert len(channels) == content["channels"]["total"] == 6
     assert json.loads((out / "manifest.json").read_text())["complete"]
 

@@ -34,6 +34,8 @@ from layerscope.store.manifest import replacing
 from layerscope.vocabulary import Layer
 
 REPORT, RESULT = "report.html", "audit.json"
+VERDICTS = "verdicts"
+_OF_VERDICTS = ["layer", "channel", "regime", "verdict", "reason", "flagged"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ class Audited:
             return self.write(run)
 
     def write(self, run: RunDirectory) -> Path:
-        """Write ``report.html`` and ``audit.json`` into a run directory that is open."""
+        """Write the report, ``audit.json`` and the verdicts into a run directory that is open."""
+        if self.channels is not None:
+            run.write_table(VERDICTS, self.channels[_OF_VERDICTS], {"model": self.plan.model})
         with replacing(run.path / RESULT) as file:
             file.write(self.result.to_json().encode())
         write_html(report(self.result, self.gallery), run.path / REPORT)

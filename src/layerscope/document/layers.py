@@ -179,7 +179,7 @@ def _counted(counts: Counts, shown: Sequence[Chosen]) -> str:
     head = f"{len(shown)} of {count(counts['total'], 'channel')} shown: {_tally(own)}."
     if not any(rest.values()):
         return head
-    return f"{head} Not shown: {_tally(rest)}; all are in channels.parquet."
+    return f"{head} Not shown: {_tally(rest)}; all are in verdicts.parquet."
 
 
 def _sheet(layer: Layer, evidence: Evidence, gallery: Gallery) -> ChannelSheet:
