@@ -256,6 +256,21 @@ def test_a_lambda_inside_a_wrapper_inside_a_model_is_found(tmp_path, marker):
     assert not marker.exists()
 
 
+def test_weights_that_lie_at_1024_do_not_make_an_archive_an_hdf5_file(tmp_path):
+    """Where HDF5 looks for its signature; the member before them decides where they lie."""
+    keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3)]).save(tmp_path / "a.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "a.keras") as old,
+        zipfile.ZipFile(tmp_path / "model.keras", "w") as new,
+    ):
+        header = 30 + len("model.weights.h5")
+        new.writestr("padding", b"0" * (1024 - header - 30 - len("padding")))
+        for name in ("model.weights.h5", "config.json", "metadata.json"):
+            new.writestr(name, old.read(name))
+    assert h5py.is_hdf5(tmp_path / "model.keras")
+    assert load(tmp_path / "model.keras").count_params() == 20
+
+
 @pytest.mark.parametrize("argument", ["activation", "kernel_initializer", "kernel_regularizer"])
 def test_marshalled_code_as_an_argument_is_refused(tmp_path, marker, argument):
     code = {"class_name": "__lambda__", "config": {"value": [code_that_marks(marker), None, None]}}

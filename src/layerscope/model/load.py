@@ -154,7 +154,8 @@ def _directory(path: Path) -> str:
 
 
 def _read_keras(path: Path) -> Saved:
-    if h5py.is_hdf5(path):
+    # A signature at 512, 1024 ... counts as well, and the weights in an archive may lie just there.
+    if h5py.is_hdf5(path) and not zipfile.is_zipfile(path):
         raise LoadError(f"{quote(path)} is an HDF5 file: rename it to end in .h5.")
     if not zipfile.is_zipfile(path):
         raise damaged(path, "it is no zip archive, which every .keras file is")
