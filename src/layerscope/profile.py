@@ -66,6 +66,13 @@ class Profile:
         return html
 
 
+def values_of(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """The numbers of a column of a profile's table; NaN where it was not measured at all."""
+    if name not in table:
+        return np.full(len(table), np.nan)
+    return table[name].to_numpy(np.float64)
+
+
 def write_profile(profile: Profile, run: RunDirectory) -> None:
     """Write the tables of a profile as Parquet, with its provenance in each.
 

@@ -16,6 +16,7 @@ from scipy.stats import false_discovery_control
 from layerscope.audit.figures import count
 from layerscope.audit.findings import Effect, Finding
 from layerscope.measures.table import MEANING
+from layerscope.profile import values_of
 
 Learned = Literal["yes", "no", "unsure", "not-tested"]
 
@@ -70,7 +71,7 @@ def learned(layers: pd.DataFrame, images: int, limits: LearnedLimits = LIMITS) -
     Returns:
         The table with ``learned``, and for each test its ``_adjusted`` p value.
     """
-    p = np.column_stack([_column(layers, column) for column, _ in TESTS.values()])
+    p = np.column_stack([values_of(layers, column) for column, _ in TESTS.values()])
     if images < limits.fewest_images:
         p[:, 1:] = np.nan
     tested = np.isfinite(p)
@@ -95,16 +96,10 @@ def _visible(
     """Whether some test would have seen a difference worth the name."""
     found = tested[:, 0].copy()  # kernels that were learned are many deviations away
     for at, name in ((1, "dimension"), (2, "class_signal")):
-        mean, spread = _column(layers, f"twin_{name}"), _column(layers, f"twin_{name}_sd")
+        mean, spread = values_of(layers, f"twin_{name}"), values_of(layers, f"twin_{name}_sd")
         with np.errstate(invalid="ignore", divide="ignore"):
             found |= tested[:, at] & (_TWICE * spread <= limits.visible * np.abs(mean))
     return found
-
-
-def _column(layers: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    if name not in layers:
-        return np.full(len(layers), np.nan)
-    return layers[name].to_numpy(np.float64)
 
 
 def learned_findings(

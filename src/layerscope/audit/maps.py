@@ -18,6 +18,7 @@ from layerscope.audit.figures import count
 from layerscope.audit.findings import Effect, Finding
 from layerscope.audit.vitality import LIMITS, VitalityLimits
 from layerscope.measures.table import IN_SPACE
+from layerscope.profile import values_of
 from layerscope.vocabulary import Regime
 
 _Bools = NDArray[np.bool_]
@@ -147,7 +148,7 @@ def _with_repeats(channels: pd.DataFrame) -> pd.DataFrame:
 
 def _sides(table: pd.DataFrame, rule: _Rule, line: float) -> tuple[_Bools, _Bools]:
     """Channels whose interval lies on the flagged side, and those that nothing speaks against."""
-    low, high = (_column(table, f"{rule.column}_{end}") for end in ("low", "high"))
+    low, high = (values_of(table, f"{rule.column}_{end}") for end in ("low", "high"))
     with np.errstate(invalid="ignore"):
         flagged, cleared = (low > line, high < line) if rule.above else (high < line, low > line)
     if rule.kind == "image-independent":
@@ -157,15 +158,9 @@ def _sides(table: pd.DataFrame, rule: _Rule, line: float) -> tuple[_Bools, _Bool
     return flagged, cleared | (~np.isfinite(low) & (not rule.needed))
 
 
-def _column(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    if name not in table:
-        return np.full(len(table), np.nan)
-    return table[name].to_numpy(np.float64)
-
-
 def _words(table: pd.DataFrame, rule: _Rule) -> NDArray[np.object_]:
     """The measure with its interval, a phrase per channel."""
-    ends = (_column(table, f"{rule.column}{end}") for end in ("", "_low", "_high"))
+    ends = (values_of(table, f"{rule.column}{end}") for end in ("", "_low", "_high"))
     return np.array(
         [
             f"{rule.words} {_short(value)} ({_short(low)} to {_short(high)})"
@@ -181,7 +176,7 @@ def _of_clear(
     reason: NDArray[np.object_], verdict: NDArray[np.object_], table: pd.DataFrame
 ) -> NDArray[np.object_]:
     """Clear channels tell how much order and noise they have."""
-    order, noise = _column(table, "structure"), _column(table, "noise_share")
+    order, noise = values_of(table, "structure"), values_of(table, "noise_share")
     for at in np.flatnonzero(verdict == "clear"):
         reason[at] = f"order {_short(order[at])} above noise input, noise {_short(noise[at])}"
     return reason
@@ -219,7 +214,7 @@ def map_findings(
 
 
 def _adjusted(table: pd.DataFrame, rule: _Rule, line: float) -> "pd.Series[float]":
-    value, low, high = (_column(table, f"{rule.column}{end}") for end in ("", "_low", "_high"))
+    value, low, high = (values_of(table, f"{rule.column}{end}") for end in ("", "_low", "_high"))
     deviation = np.maximum(high - low, 1e-9) / (2 * norm.ppf(0.975))
     p = norm.sf((value - line if rule.above else line - value) / deviation)
     judged = np.isfinite(p) & (table["regime"] != "").to_numpy()

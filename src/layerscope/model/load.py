@@ -154,10 +154,10 @@ def _directory(path: Path) -> str:
 
 
 def _read_keras(path: Path) -> Saved:
-    # A signature at 512, 1024 ... counts as well, and the weights in an archive may lie just there.
-    if h5py.is_hdf5(path) and not zipfile.is_zipfile(path):
-        raise LoadError(f"{quote(path)} is an HDF5 file: rename it to end in .h5.")
+    # The archive first: weights that lie at 512, 1024 ... in it would pass for an HDF5 file.
     if not zipfile.is_zipfile(path):
+        if h5py.is_hdf5(path):
+            raise LoadError(f"{quote(path)} is an HDF5 file: rename it to end in .h5.")
         raise damaged(path, "it is no zip archive, which every .keras file is")
     try:
         with zipfile.ZipFile(path) as archive:
