@@ -17,12 +17,13 @@ ROWS = (
     ("images",),
     ("model",),
     ("feed",),
-    ("focus",),
     ("statistics",),
     ("measures",),
     ("store",),
     ("selection",),
     ("profile",),
+    ("focus",),
+    ("interventions",),
     ("run",),
     ("audit",),
     ("document",),
@@ -35,7 +36,7 @@ ROWS = (
     ("scope",),
     ("interfaces", "__init__", "__main__"),
 )
-TENSORFLOW = {"model", "focus", "intake", "scope", "zoo", "testing"}
+TENSORFLOW = {"model", "focus", "interventions", "intake", "scope", "zoo", "testing"}
 
 
 def part_of(path: Path) -> str:

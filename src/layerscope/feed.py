@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layerscope.errors import InputError
 from layerscope.images import Preprocessing, Source
@@ -27,6 +28,7 @@ class Batch:
         skipped: files left out up to here; complete with the last batch.
         notes: by id, what was done to a file that its owner may not expect; likewise.
         more: the images end here because no more were wanted, not because there are no more.
+        labels: class index per image, -1 where unknown; ``None`` where there are none.
     """
 
     inputs: list[Array]
@@ -35,6 +37,7 @@ class Batch:
     skipped: tuple[Skipped, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     more: bool = False
+    labels: NDArray[np.int64] | None = None
 
 
 def from_inputs(
@@ -88,7 +91,7 @@ def from_source(
             yield held
         ready = batch.pixels if steps is None else steps.apply(batch.pixels)
         held = Batch([ready], batch.ids, list(batch.pixels), (*left_out, *source.skipped))
-        held = replace(held, notes=dict(source.notes), more=more)
+        held = replace(held, notes=dict(source.notes), more=more, labels=batch.labels)
     if held is not None:
         skipped = (*left_out, *source.skipped)
         yield replace(held, skipped=skipped, notes=dict(source.notes))
@@ -102,7 +105,8 @@ def _first(source: Source, most: int | None) -> Iterator[tuple[ImageBatch, bool]
         if left is None:
             yield batch, False
             continue
-        taken = ImageBatch(batch.pixels[:left], batch.ids[:left])
+        labels = None if batch.labels is None else batch.labels[:left]
+        taken = ImageBatch(batch.pixels[:left], batch.ids[:left], labels)
         left -= len(taken)
         more = len(taken) < len(batch) or (left == 0 and next(batches, None) is not None)
         yield taken, more
