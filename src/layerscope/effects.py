@@ -1,0 +1,370 @@
+"""What the channels of a layer do to the answer: each is held at its mean, and the model asked.
+
+An activation says that a channel responds, not that anything depends on it. Here the whole map of
+one channel at a time becomes the channel's mean over the images and their places, which takes from
+it all that tells images and places apart, and the model runs on from there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from layerscope.document.channels import Instance, Instances, effects_page
+from layerscope.document.parts import Document
+from layerscope.errors import InputError
+from layerscope.feed import Batch, check_finite
+from layerscope.focus.places import image_of
+from layerscope.focus.targets import Target, explained, wanted
+from layerscope.images.labels import ClassNames
+from layerscope.images.source import are_files
+from layerscope.intake import MOST_IMAGES, Images, Intake
+from layerscope.interventions.ablation import Cut, cut_at
+from layerscope.interventions.channels import Levels, Places, Seen, see, unused, without
+from layerscope.measures.influence import UNKNOWN, counts, influence, per_class
+from layerscope.model import operations
+from layerscope.model.room import batch_size as comfortable
+from layerscope.model.taps import Tap
+from layerscope.model.traced import TracedModel
+from layerscope.render.notebook import DocumentDisplay
+from layerscope.run.closer import Tones
+from layerscope.run.crops import EXEMPLARS, Bytes, Exemplar, cut, to_rgb
+from layerscope.vocabulary import Floats, Layer, Skipped
+
+MOST = 64
+"""Images, unless more are asked for: each is computed once for every channel."""
+DRAWN = 16
+"""Random other channels to compare with, where not all channels are measured."""
+PICTURED = 8
+"""Channels with pictures on a page."""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What the channels of a layer do to the answer.
+
+    Attributes:
+        layer: the row that describes the layer.
+        channels: one row per channel. ``change``: mean change of the explained number when the
+            channel is held at its mean; below 0 the channel speaks for the target. ``size``: mean
+            size of that change. ``lead``: ``size`` minus the mean size of random other channels of
+            the layer, and ``percentile``, the share of them with a smaller one; see
+            `layerscope.measures.influence`. ``accuracy_change``: of all images together, and
+            ``worst_class`` with ``worst_class_change``, the class that suffers most (-1: none does). All with 95 %
+            limits over images (``_low``, ``_high``), NaN below 8 images. ``activation``: mean of
+            the map. ``dead``: it holds one value on all images, so that holding it changes nothing
+            by definition. ``unused``: it varies, and yet held at its mean, its lowest or its
+            highest value it changes no output of the model by more than rounding, on any image.
+        per_class: one row per channel and class with images: ``channel``, ``class``, ``name``,
+            ``images``, ``accuracy`` with all channels, ``change``.
+        accuracy_of: what answers were held against: ``labels``, or the model's own ``predictions``
+            where no label is known; empty where there are no classes.
+        accuracy: with all channels, over the images that count; NaN where there are no classes.
+        output: name of the output that is explained.
+        scale: what the explained number is: ``logit``, ``probability`` or ``output``.
+        ids: one stable name per image.
+        classes: the class explained, per image; -1 where there is none.
+        names: its name, per image; empty where it has none.
+        score: float32 (N,), the explained number.
+        changes: float32 (N, C), its change without each channel of ``channels``.
+        maxima: float32 (N, C), the highest value of each map.
+        places: (N, C, 2), the row and column where it is.
+        photos: the images to look at, uint8 (H, W, 3); empty where none goes in.
+        compared: how many channels each was compared with; those that are dead do not count.
+        given: how many images there were; ``None`` for a stream.
+        skipped: files that could not be used, with the reasons.
+        seed: of the bootstrap and of random channels.
+    """
+
+    layer: Layer
+    channels: pd.DataFrame
+    per_class: pd.DataFrame
+    accuracy_of: str
+    accuracy: float
+    output: str
+    scale: str
+    ids: tuple[str, ...]
+    classes: NDArray[np.int64]
+    names: tuple[str, ...]
+    score: Floats
+    changes: Floats
+    maxima: Floats
+    places: NDArray[np.int64]
+    photos: tuple[Bytes, ...] = field(repr=False)
+    compared: int
+    given: int | None
+    skipped: tuple[Skipped, ...]
+    seed: int
+
+    def instances(self, channel: int, count: int = EXEMPLARS) -> Instances:
+        """Images on which a channel decides, beside those that it answers most.
+
+        Args:
+            channel: its number.
+            count: images of each sort at most.
+
+        Raises:
+            InputError: the channel was not measured, or the model sees no image.
+        """
+        own = self.channels["channel"].to_numpy()
+        if channel not in own:
+            raise InputError(f"A channel that was measured is one of {own}; got {channel!r}.")
+        if not self.photos:
+            raise InputError("Places are cut out of images, and none goes into this model.")
+        at = int(np.flatnonzero(own == channel)[0])
+        changes = self.changes[:, at]
+        falls = [i for i in np.argsort(changes, kind="stable")[:count] if changes[i] < 0]
+        active = np.argsort(-self.maxima[:, at], kind="stable")[:count]
+        return Instances(
+            int(channel),
+            tuple(self._instance(int(i), at) for i in falls),
+            tuple(self._instance(int(i), at) for i in active),
+        )
+
+    def _instance(self, image: int, at: int) -> Instance:
+        row, column = self.places[image, at]
+        crop, seen = cut(self.photos[image], self.layer, int(row), int(column))
+        score = float(self.maxima[image, at])
+        return Instance(
+            Exemplar(crop, seen, self.ids[image], score), float(self.changes[image, at])
+        )
+
+    def __repr__(self) -> str:
+        return f"Effects of {self._who} of {self.layer.path} on {self._on}: .channels, .save(path)"
+
+    @property
+    def _who(self) -> str:
+        return "1 channel" if len(self.channels) == 1 else f"{len(self.channels)} channels"
+
+    @property
+    def _on(self) -> str:
+        seen = "1 image" if len(self.ids) == 1 else f"{len(self.ids)} images"
+        spread = f" (of {self.given}, evenly spread)" if (self.given or 0) > len(self.ids) else ""
+        return f"the {self.scale} of {seen}{spread}"
+
+    @property
+    def document(self) -> Document:
+        """The strongest channels as a page."""
+        moving = self.channels[self.channels["size"] > 0]
+        order = moving.sort_values("size", ascending=False, kind="stable")["channel"]
+        pictured = [self.instances(int(one)) for one in order[: PICTURED if self.photos else 0]]
+        return effects_page(self.layer.path, self._on, self.channels, self.accuracy_of, pictured)
+
+    def _repr_html_(self) -> str:
+        return DocumentDisplay(self.document)._repr_html_()
+
+    def save(self, path: str | Path) -> None:
+        """Write the page of the strongest channels.
+
+        Raises:
+            InputError: the name does not end in .html.
+            EnvironmentFailure: the file cannot be written.
+        """
+        DocumentDisplay(self.document).save(path)
+
+
+def effects(
+    intake: Intake,
+    images: Images,
+    layer: str,
+    target: Target = None,
+    *,
+    channels: Sequence[int] | None = None,
+    output: str | None = None,
+    most: int = MOST,
+    batch_size: int | None = None,
+    names: ClassNames | None = None,
+    seed: int = 0,
+) -> Effects:
+    """Measure what each channel of a layer does to the answer of a model.
+
+    Args:
+        intake: brings images into the model.
+        images: see `layerscope.intake.Images`; at best 16 and more that differ.
+        layer: an exact path.
+        target: see `layerscope.focus.targets.Target`. By default the class that the model predicts
+            for each image, which stays the same when a channel is held. A list goes with the
+            images by position, so all of them must be used.
+        channels: which; default all. Where they are few, random others are measured as well, to
+            compare with.
+        output: name of the output; default the only one, or the only vector.
+        most: images that are used, evenly spread over the set; of a stream the first.
+        batch_size: changed images in one pass; default as many as fit comfortably.
+        names: of the classes, in the order of the outputs.
+        seed: of the bootstrap and of the random channels.
+
+    Raises:
+        InputError: images, layer, target or channels that do not fit.
+    """
+    intake.check_batch_size(batch_size)
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        raise InputError(f"most is a number of images from 1; got {most!r}.")
+    images = intake.plain(images)
+    intake.takes_apart(images)  # may be what tells the model's inputs
+    intake.check_classes()
+    asked = _Asked(layer, target, output, names)
+    tap = one_layer(intake.traced, layer)
+    asked.cut(intake.traced)
+    own, measured = _channels(_width(intake.traced, tap), channels, seed)
+    rows = batch_size or comfortable(intake.traced, [tap], MOST_IMAGES)
+    batches = list(intake.feed(images, min(rows, most), most))
+    seen = asked.see(intake, batches)
+    levels = Levels.of(seen)
+    found = [without(part, measured, levels.mean[measured], rows) for part in seen]
+    idle = unused(seen, found, measured, levels, rows)[: len(own)]
+    ids = tuple(name for batch in batches for name in batch.ids)
+    known = [batch.labels for batch in batches]
+    answers = [(one.before, one.classes) for one in found]
+    right = counts(known, answers, seen[0].cut.explained.classes > 0)
+    changes = np.concatenate([one.changes for one in found])
+    alive = np.flatnonzero(~levels.dead[measured])
+    ours = np.arange(len(own))
+    groups = _groups(intake, images, ids)
+    columns = influence(changes, ours, alive, right.hits, right.before, seed, groups)
+    classes = _named(per_class(right.hits[:, ours], right.before, right.truth, own), names)
+    table = pd.DataFrame(
+        {"layer": tap.path, "channel": own, "images": len(ids)}
+        | columns
+        | _worst(classes, own)
+        | {"activation": levels.mean[own], "dead": levels.dead[own], "unused": idle}
+    )
+    about, chosen = seen[0].cut.explained, np.concatenate([part.index for part in seen])
+    return Effects(
+        layer=intake.traced.rows_of([tap])[tap.path],
+        channels=table,
+        per_class=classes,
+        accuracy_of=right.of_what,
+        accuracy=right.accuracy,
+        output=about.output,
+        scale=about.scale,
+        ids=ids,
+        classes=chosen,
+        names=tuple(_name(int(i), names) for i in chosen),
+        score=np.concatenate([part.score for part in seen]),
+        changes=changes[:, ours],
+        maxima=np.concatenate([part.maxima[:, own] for part in seen]),
+        places=np.concatenate([part.places[:, own] for part in seen]),
+        photos=_photos(batches, seen, tap),
+        compared=max(0, len(measured) - 1),
+        given=intake.count(images),
+        skipped=batches[-1].skipped,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked about every image."""
+
+    layer: str
+    target: Target
+    output: str | None
+    names: ClassNames | None
+
+    def cut(self, traced: TracedModel) -> Cut:
+        about = explained(traced, self.target, self.output, self.names)
+        return cut_at(about, one_layer(traced, self.layer).tensor)
+
+    def see(self, intake: Intake, batches: Sequence[Batch]) -> list[Seen]:
+        about = self.cut(intake.traced).explained
+        index = wanted(about, self.target, self.names, sum(len(batch.ids) for batch in batches))
+        seen: list[Seen] = []
+        past = 0
+        for batch in batches:
+            for values in batch.inputs:
+                check_finite(values, batch.ids)
+            cut = self.cut(intake.fitting(batch.inputs))
+            seen.append(see(cut, batch.inputs, index[past : past + len(batch.ids)]))
+            past += len(batch.ids)
+        return seen
+
+
+def one_layer(traced: TracedModel, layer: str) -> Tap:
+    """The layer of that path.
+
+    Raises:
+        UnknownLayerError: there is none.
+        InputError: there are several, or it has no maps.
+    """
+    taps = traced.resolve(layer)
+    if len(taps) != 1:
+        raise InputError(f"One layer is needed, and {layer!r} names {len(taps)}: give a path.")
+    if not taps[0].tensor or not operations.is_map(traced.tensor(taps[0].tensor)):
+        raise InputError(
+            f"The channels of maps (batch, height, width, channels) can be held, and {layer!r} "
+            "has none: choose another layer."
+        )
+    return taps[0]
+
+
+def _width(traced: TracedModel, tap: Tap) -> int:
+    width: int | None = traced.tensor(tap.tensor).shape[-1]
+    if width is None:
+        raise InputError(f"Channels need a fixed number, and that of {tap.path!r} is not.")
+    return width
+
+
+def _channels(width: int, asked: Sequence[int] | None, seed: int) -> tuple[Places, Places]:
+    """The channels asked for, and those to measure, which begin with them."""
+    if asked is None:
+        return np.arange(width), np.arange(width)
+    chosen = np.unique(np.asarray(asked))
+    whole = chosen.dtype.kind in "iu" and len(chosen) > 0
+    if not whole or not ((chosen >= 0) & (chosen < width)).all():
+        raise InputError(
+            f"channels are some of 0 to {width - 1}, the channels of this layer; got {asked!r}."
+        )
+    others = np.setdiff1d(np.arange(width), chosen)
+    drawn = np.random.default_rng(seed).permutation(others)[:DRAWN]
+    return chosen.astype(np.intp), np.concatenate([chosen, drawn]).astype(np.intp)
+
+
+def _name(index: int, names: ClassNames | None) -> str:
+    return names[index][-1] if names and 0 <= index < len(names) else ""
+
+
+def _named(classes: pd.DataFrame, names: ClassNames | None) -> pd.DataFrame:
+    found = classes.copy()
+    found.insert(2, "name", [_name(int(i), names) for i in classes["class"]])
+    return found
+
+
+def _worst(classes: pd.DataFrame, own: Places) -> dict[str, NDArray[np.generic]]:
+    """The class whose accuracy suffers most without each channel."""
+    if classes.empty:
+        unknown = np.full(len(own), np.nan)
+        return {"worst_class": np.full(len(own), UNKNOWN), "worst_class_change": unknown}
+    change = classes["change"].astype(float)
+    rows = classes.loc[change.groupby(classes["channel"]).idxmin()].set_index("channel").loc[own]
+    suffers = (rows["change"] < 0).to_numpy(bool)
+    return {
+        "worst_class": np.where(suffers, rows["class"].to_numpy(np.int64), UNKNOWN),
+        "worst_class_change": rows["change"].to_numpy(np.float64),
+    }
+
+
+def _groups(intake: Intake, images: Images, ids: Sequence[str]) -> NDArray[np.generic] | None:
+    """What each image was cut from, where some come from one photo."""
+    if intake.takes_apart(images) or not are_files(images):
+        return None
+    source = intake.source(images)
+    if source.photos is None or source.ids is None:
+        return None
+    whole = dict(zip(source.ids, source.photos, strict=True))
+    return np.array([whole.get(name, name) for name in ids])
+
+
+def _photos(batches: Sequence[Batch], seen: Sequence[Seen], tap: Tap) -> tuple[Bytes, ...]:
+    pixels: list[Floats] = []
+    for batch, part in zip(batches, seen, strict=True):
+        if len(batch.inputs) > 1 and batch.pixels:
+            pixels += list(batch.inputs[image_of(part.cut.explained, tap)])
+        else:
+            pixels += batch.pixels
+    if not pixels or any(image.ndim != 3 for image in pixels):
+        return ()
+    tones = Tones.of(pixels)
+    return tuple(to_rgb(np.asarray(image, np.float32), tones) for image in pixels)
