@@ -32,7 +32,7 @@ ROWS = (
     ("zoo",),
     ("testing",),
     ("intake",),
-    ("focusing",),
+    ("focusing", "effects", "decisive"),
     ("scope",),
     ("interfaces", "__init__", "__main__"),
 )

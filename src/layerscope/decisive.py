@@ -1,0 +1,385 @@
+"""The sheet "the maps that decide": those of all layers without which the answer changes most.
+
+All channels of all layers are too many passes for a photo. One backward pass says what holding each
+would change to first order, (level - map) . gradient summed over places; the most promising, and
+some of every layer, are then really held, and only what was measured is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscope.audit.figures import count
+from layerscope.document.colour import Bytes
+from layerscope.document.colour import photo as to_look_at
+from layerscope.document.compose import heading
+from layerscope.document.deciding import Deciding, deciding, deciding_page, deciding_tile
+from layerscope.document.parts import Document
+from layerscope.errors import InputError
+from layerscope.feed import Batch, check_finite
+from layerscope.focus.contract import NOISE, is_count
+from layerscope.focus.places import image_of
+from layerscope.focus.targets import Explained, Indices, Target, explained, wanted
+from layerscope.images.labels import ClassNames
+from layerscope.intake import Images, Intake
+from layerscope.interventions.ablation import Case, ablated_anywhere
+from layerscope.measures.intervals import FEWEST
+from layerscope.model import operations
+from layerscope.model.room import batch_size as comfortable
+from layerscope.model.taps import Tap
+from layerscope.model.traced import TracedModel, view
+from layerscope.render import write_whole
+from layerscope.render.deciding import SIDE, deciding_sheet
+from layerscope.render.html import write_html
+from layerscope.render.labels import plain
+from layerscope.render.notebook import DocumentDisplay
+from layerscope.render.png import encode
+from layerscope.render.sheet import fitted
+from layerscope.vocabulary import Floats, Layer, Skipped
+
+MOST_PHOTOS = 8
+"""Photos with a sheet of their own."""
+MOST_REFERENCE = 32
+"""Images that a mean is taken over."""
+MEASURED = 256
+"""Maps of a photo that are really held, unless more are asked for."""
+OF_EACH_LAYER = 2
+"""As many of every layer at least: the first order is a poor guide where a layer saturates."""
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Decider:
+    """A map, and what the answer loses with it.
+
+    Attributes:
+        layer: the row that describes its layer.
+        channel: its number.
+        change: of the explained number when the map is held at ``level``.
+        expected: the same to first order.
+        level: the value that every place was held at.
+        values: float32 (h, w), the map.
+    """
+
+    layer: Layer
+    channel: int
+    change: float
+    expected: float
+    level: float
+    values: Floats = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The maps that decide one photo.
+
+    Attributes:
+        name: of the photo.
+        photo: uint8 (H, W, 3).
+        index: the class explained; -1 where there is none.
+        target: its name, or a number where it has none; empty where there is none.
+        score: the explained number.
+        deciders: the largest change first.
+        measured: how many maps were really held.
+        total: how many maps there are in these layers.
+    """
+
+    name: str
+    photo: Bytes = field(repr=False)
+    index: int
+    target: str
+    score: float
+    deciders: tuple[Decider, ...]
+    measured: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Decisive:
+    """The maps that decide, a sheet for each photo; a notebook displays them as a page.
+
+    Attributes:
+        model: name of the model.
+        sheets: one per photo.
+        scale: what is explained: ``logit``, ``probability`` or ``output``.
+        level: what maps were held at, in words.
+        notes: sentences on images that were left out.
+        skipped: files that could not be used, with the reasons.
+    """
+
+    model: str
+    sheets: tuple[Decision, ...]
+    scale: str
+    level: str
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    def __repr__(self) -> str:
+        names = ", ".join(plain(sheet.name) for sheet in self.sheets[:3])
+        more = f" and {len(self.sheets) - 3} more" if len(self.sheets) > 3 else ""
+        return f"The maps that decide {names}{more}: .sheets, .save(path)"
+
+    @property
+    def drawn(self) -> tuple[Deciding, ...]:
+        """The sheets as parts of a document."""
+        return tuple(_drawn(sheet, self) for sheet in self.sheets)
+
+    @property
+    def document(self) -> Document:
+        """Everything as one document."""
+        parts = self.drawn
+        skipped = [f"{s.file} was skipped: {s.reason}." for s in self.skipped]
+        title = heading(self.model, [sheet.name for sheet in self.sheets])
+        pictures = [deciding_sheet(part) for part in parts]
+        return deciding_page(title, parts, pictures, (*self.notes, *skipped))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the sheets.
+
+        Args:
+            path: a file name that ends in ``.png`` for the sheet of one photo, or in ``.html`` for
+                a page of all.
+
+        Raises:
+            InputError: another ending, or several photos for one picture.
+            EnvironmentFailure: the file cannot be written.
+        """
+        target = Path(path)
+        ending = target.suffix.lower()
+        if ending in {".html", ".htm"}:
+            write_html(self.document, target)
+        elif ending == ".png" and len(self.sheets) == 1:
+            write_whole(target, encode(deciding_sheet(self.drawn[0])))
+        else:
+            raise InputError(
+                "The sheet of one photo is saved as .png, those of several as one .html; got "
+                f"{target.name!r} for {count(len(self.sheets), 'photo')}."
+            )
+        return target
+
+    def _repr_html_(self) -> str:
+        return DocumentDisplay(self.document)._repr_html_()
+
+
+def _drawn(sheet: Decision, all_of: Decisive) -> Deciding:
+    below = fitted(sheet.photo, SIDE - 2, SIDE - 2)
+    tiles = [
+        deciding_tile(below, one.layer, one.channel, one.values, one.change, sheet.score)
+        for one in sheet.deciders
+    ]
+    searched = (
+        f"{sheet.measured:,} of {sheet.total:,} maps were held: those that promised most by the "
+        f"gradient, {OF_EACH_LAYER} of each layer at least. The others were not measured."
+    )
+    if sheet.measured == sheet.total:
+        searched = f"All {sheet.total:,} maps were held."
+    about = (all_of.scale, sheet.score, tiles, searched, all_of.level)
+    return deciding(sheet.name, sheet.photo, sheet.target, *about)
+
+
+def decisive(
+    intake: Intake,
+    images: Images,
+    target: Target = None,
+    k: int = 12,
+    *,
+    layers: str | Sequence[str] | None = None,
+    reference: Images | None = None,
+    measured: int = MEASURED,
+    output: str | None = None,
+    batch_size: int | None = None,
+    names: ClassNames | None = None,
+) -> Decisive:
+    """Find the maps that decide, over all layers, for one or a few photos.
+
+    A map is held at what its channel gives on average, over reference images and their places. From
+    one photo alone that cannot be had: its own mean would leave untouched what a mean over all
+    places reads later. Then the level is the mean of the channel on an image of one colour, the
+    mean colour of the photo.
+
+    Args:
+        intake: brings images into the model.
+        images: see `layerscope.intake.Images`; 8 at most get a sheet, evenly spread.
+        target: see `layerscope.focus.targets.Target`; default the predicted class of each photo.
+        k: maps on a sheet.
+        layers: patterns; default convolutions and blocks.
+        reference: images whose mean a map is held at; default the photos themselves if they are 8
+            and more, else an image of one colour.
+        measured: maps of a photo that are really held, at most; the most promising to first order.
+        output: name of the output; default the only one, or the only vector.
+        batch_size: changed photos in one pass; default as many as fit comfortably.
+        names: of the classes, in the order of the outputs.
+
+    Raises:
+        InputError: images, layers, target or numbers that do not fit.
+    """
+    intake.check_batch_size(batch_size)
+    for what, value in (("k", k), ("measured", measured)):
+        if not is_count(value):
+            raise InputError(f"{what} is a number of maps from 1; got {value!r}.")
+    images = intake.plain(images)
+    intake.takes_apart(images)  # may be what tells the model's inputs
+    intake.check_classes()
+    batches = list(intake.feed(images, MOST_PHOTOS, MOST_PHOTOS))
+    total = intake.count(images)
+    shown = sum(len(batch.ids) for batch in batches)
+    if reference is None and (total or shown) >= FEWEST:
+        reference = images if total is not None else None
+    levels, words = _reference(intake, reference, layers)
+    about = explained(intake.traced, target, output, names)
+    index = wanted(about, target, names, shown)
+    sheets: list[Decision] = []
+    for batch in batches:
+        traced = intake.fitting(batch.inputs)
+        about = explained(traced, target, output, names)
+        search = _Search(about, _drawable(traced, layers), levels, k, measured, batch_size)
+        for row in range(len(batch.ids)):
+            found = search.decide(batch, row, index[len(sheets)])
+            sheets.append(replace(found, target=_words(found.index, names)))
+    notes = [f"{shown} of {total} photos have a sheet, evenly spread."] if total != shown else []
+    skipped, known = batches[-1].skipped, total is not None
+    about_model = intake.model.name
+    return Decisive(
+        about_model, tuple(sheets), about.scale, words, tuple(notes if known else ()), skipped
+    )
+
+
+def _drawable(traced: TracedModel, layers: str | Sequence[str] | None) -> list[Tap]:
+    taps = [
+        tap
+        for tap in traced.resolve(layers)
+        if tap.tensor
+        and operations.is_map(traced.tensor(tap.tensor))
+        and operations.side(traced.tensor(tap.tensor)) != (1, 1)
+    ]
+    if not taps:
+        raise InputError(
+            f"A sheet needs layers with maps of more than one pixel, and {layers!r} names none."
+        )
+    return taps
+
+
+def _words(index: int, names: ClassNames | None) -> str:
+    if index < 0:
+        return ""
+    return names[index][-1] if names and index < len(names) else f"class {index}"
+
+
+def _reference(
+    intake: Intake, reference: Images | None, layers: str | Sequence[str] | None
+) -> tuple[list[Doubles] | None, str]:
+    """The mean of every channel of every layer over some images, and what that is in words."""
+    if reference is None:
+        return None, "its mean on an image of one colour, the mean colour of the photo"
+    totals: list[Doubles] | None = None
+    pixels: list[int] = []
+    seen = 0
+    for batch in intake.feed(reference, MOST_PHOTOS, MOST_REFERENCE):
+        traced = intake.fitting(batch.inputs)
+        tensors = [tap.tensor for tap in _drawable(traced, layers)]
+        maps = [view(tensor) for tensor in traced.run(batch.inputs, tensors)]
+        sums = [x.sum((0, 1, 2), dtype=np.float64) for x in maps]
+        sizes = [x.size // x.shape[-1] for x in maps]
+        totals = sums if totals is None else [a + b for a, b in zip(totals, sums, strict=True)]
+        pixels = [a + b for a, b in zip(pixels or [0] * len(sizes), sizes, strict=True)]
+        seen += len(batch.ids)
+    means = [a / b for a, b in zip(totals or [], pixels, strict=True)]
+    return means, f"its mean over {count(seen, 'image')}"
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How the maps that decide are found; the same for all photos of a size."""
+
+    about: Explained
+    taps: Sequence[Tap]
+    levels: Sequence[Doubles] | None
+    k: int
+    measured: int
+    batch_size: int | None
+
+    def decide(self, batch: Batch, row: int, index: int) -> Decision:
+        """Find the maps that decide one photo of a batch."""
+        for values in batch.inputs:
+            check_finite(values[row : row + 1], batch.ids[row : row + 1])
+        inputs = [x[row : row + 1] for x in batch.inputs]
+        score, chosen, maps, gradients = self._look(inputs, np.array([index]))
+        levels = self.levels or self._of_one_colour(inputs)
+        expected = [
+            level * g.sum((0, 1), dtype=np.float64)
+            - np.einsum("hwc,hwc->c", a, g, dtype=np.float64)
+            for level, a, g in zip(levels, maps, gradients, strict=True)
+        ]
+        picked = _promising(expected, self.measured)
+        cases = [
+            Case(self.taps[at].tensor, channel, float(levels[at][channel]))
+            for at, channel in picked
+        ]
+        found = self._held(inputs, chosen, cases)
+        rows = self.about.traced.rows_of(self.taps)
+        best = np.argsort(-np.abs(found), kind="stable")[: self.k]
+        deciders = [
+            Decider(
+                replace(rows[self.taps[at].path], shape=maps[at].shape),
+                channel,
+                float(found[place]),
+                float(expected[at][channel]),
+                float(levels[at][channel]),
+                maps[at][..., channel].copy(),
+            )
+            for place in best
+            if found[place] != 0
+            for at, channel in [picked[place]]
+        ]
+        pixels = batch.pixels[row] if len(inputs) == 1 else inputs[image_of(self.about)][0]
+        total = sum(len(values) for values in expected)
+        looks = to_look_at(np.asarray(pixels))
+        return Decision(
+            batch.ids[row], looks, int(chosen[0]), "", score, tuple(deciders), len(cases), total
+        )
+
+    def _look(
+        self, inputs: Sequence[Floats], index: Indices
+    ) -> tuple[float, Indices, list[Floats], list[Floats]]:
+        about, traced = self.about, self.about.traced
+        tensors = [tap.tensor for tap in self.taps]
+        score = traced.tensor(about.score)
+        slopes = traced.gradients(about.score, lambda _: score, tensors)
+        found = about.ask(inputs, index, [about.score, about.chosen, *tensors, *slopes])
+        maps, gradients = found[2 : 2 + len(tensors)], found[2 + len(tensors) :]
+        chosen = np.array(found[1], np.int64)
+        return float(found[0][0]), chosen, [x[0] for x in maps], [x[0] for x in gradients]
+
+    def _of_one_colour(self, inputs: Sequence[Floats]) -> list[Doubles]:
+        image = image_of(self.about)
+        plain_inputs = [
+            np.broadcast_to(x.mean((1, 2), keepdims=True), x.shape) if i == image else x
+            for i, x in enumerate(inputs)
+        ]
+        tensors = [tap.tensor for tap in self.taps]
+        maps = self.about.traced.run(plain_inputs, tensors)
+        return [view(x).mean((0, 1, 2), dtype=np.float64) for x in maps]
+
+    def _held(self, inputs: Sequence[Floats], chosen: Indices, cases: Sequence[Case]) -> Doubles:
+        """The change of the explained number for each case, 0 where it is rounding."""
+        rows = self.batch_size or comfortable(self.about.traced, self.taps, MOST_PHOTOS * 4)
+        calm = [Case("", 0, 0.0)] * rows
+        scores = ablated_anywhere(self.about, inputs, chosen, [*calm, *cases], rows)
+        base = scores[:rows].astype(np.float64)
+        change = scores[rows:] - base[0]
+        floor = max(NOISE * abs(base[0]), 4 * float(np.ptp(base)))
+        return np.where(np.abs(change) <= floor, 0.0, change)
+
+
+def _promising(expected: Sequence[Doubles], most: int) -> list[tuple[int, int]]:
+    """Layer and channel of the largest expected changes; of each layer some, others by size."""
+    places = [
+        (at, int(c)) for at, values in enumerate(expected) for c in np.argsort(-np.abs(values))
+    ]
+    rank = [turn for values in expected for turn in range(len(values))]
+    size = [abs(float(expected[at][channel])) for at, channel in places]
+    order = sorted(range(len(places)), key=lambda i: (rank[i] >= OF_EACH_LAYER, -size[i]))
+    return [places[i] for i in order[:most] if size[i] > 0 and np.isfinite(size[i])]
