@@ -53,11 +53,12 @@ class Effects:
             size of that change. ``lead``: ``size`` minus the mean size of random other channels of
             the layer, and ``percentile``, the share of them with a smaller one; see
             `layerscope.measures.influence`. ``accuracy_change``: of all images together, and
-            ``worst_class`` with ``worst_class_change``, the class that suffers most (-1: none does). All with 95 %
-            limits over images (``_low``, ``_high``), NaN below 8 images. ``activation``: mean of
-            the map. ``dead``: it holds one value on all images, so that holding it changes nothing
-            by definition. ``unused``: it varies, and yet held at its mean, its lowest or its
-            highest value it changes no output of the model by more than rounding, on any image.
+            ``worst_class`` with ``worst_class_change``, the class that suffers most (-1: none
+            does). All with 95 % limits over images (``_low``, ``_high``), NaN below 8 images.
+            ``activation``: mean of the map. ``dead``: it holds one value on all images, so that
+            holding it changes nothing by definition. ``unused``: it varies, and yet held at its
+            mean, its lowest or its highest value it changes no output of the model by more than
+            rounding, on any image.
         per_class: one row per channel and class with images: ``channel``, ``class``, ``name``,
             ``images``, ``accuracy`` with all channels, ``change``.
         accuracy_of: what answers were held against: ``labels``, or the model's own ``predictions``

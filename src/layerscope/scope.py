@@ -15,7 +15,9 @@ from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.findings import asked_panels
 from layerscope.audit.result import ModelFacts
 from layerscope.auditing import Audited, Split, judged
+from layerscope.decisive import Decisive, decisive
 from layerscope.document.colour import photo
+from layerscope.effects import Effects, effects
 from layerscope.errors import InputError
 from layerscope.feed import Batch, Collected, check_finite
 from layerscope.focus.heat import Heat, joined
@@ -38,7 +40,7 @@ from layerscope.profile import Profile
 from layerscope.run.evidence import collect
 from layerscope.run.local import Progress
 from layerscope.run.outputs import Outputs, of_profile, outputs
-from layerscope.run.plan import FINE, SAMPLE, Plan, stratified
+from layerscope.run.plan import SAMPLE, Plan, planned
 from layerscope.run.profiling import profile
 from layerscope.run.subject import forward, subject_of, versions
 from layerscope.show import (
@@ -262,6 +264,15 @@ class Scope:
         asked = question(method, target, layer, self.classes, self.seed, **parameters)
         return stream(asked, self._intake, images)
 
+    def effects(self, images: Images, layer: str, target: Target = None, **asked: Any) -> Effects:
+        """What each channel of a layer does to the answer; see `layerscope.effects.effects`."""
+        own: dict[str, Any] = {"names": self.classes, "seed": self.seed}
+        return effects(self._intake, images, layer, target, **own, **asked)
+
+    def decisive(self, images: Images, target: Target = None, k: int = 12, **a: Any) -> Decisive:
+        """The maps of all layers that decide a photo; see `layerscope.decisive.decisive`."""
+        return decisive(self._intake, images, target, k, names=self.classes, **a)
+
     def profile(
         self,
         images: Images,
@@ -392,23 +403,13 @@ class Scope:
         nulls: Sequence[str],
         encoder: str,
     ) -> Plan:
-        count = source.length
-        places: tuple[int, ...] | None = None if sample is None else ()
-        if count is not None and sample is not None:
-            places = stratified(count, sample, source.labels, self.seed)
-        among = places if count is not None and places is not None else range(count or 0)
-        labels = None if source.labels is None else source.labels[list(among)]
-        few = stratified(len(among), FINE, labels, self.seed)
-        return Plan(
+        return planned(
+            source,
             weights_hash(self.model),
-            source.digest(),
-            steps.name if steps else "",
-            self.resize,
+            (steps.name if steps else "", self.resize),
             tuple(tap.path for tap in taps),
-            count,
-            places,
-            tuple(among[i] for i in few),
-            tuple(nulls),
+            sample,
+            nulls,
             encoder,
             self.seed,
             versions(),

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from layerscope.images import Source
 
 SHARD = 64
 """Images whose sums are added up on their own before they join the others."""
@@ -61,6 +63,53 @@ class Plan:
         """Equal for equal plans."""
         text = json.dumps(self.described, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def planned(
+    source: Source,
+    model: str,
+    prepared: tuple[str, str],
+    layers: tuple[str, ...],
+    sample: int | None,
+    nulls: Sequence[str],
+    encoder: str,
+    seed: int,
+    versions: Mapping[str, str],
+) -> Plan:
+    """Choose the images that are looked at more closely, and write down the rest.
+
+    Args:
+        source: the images.
+        model: sha256 over its weights.
+        prepared: the names of the preprocessing and of the resizing.
+        layers: their paths.
+        sample: how many images the per-pixel statistics see; ``None`` for all.
+        nulls: see `Plan`.
+        encoder: see `Plan`.
+        seed: see `Plan`.
+        versions: see `Plan`.
+    """
+    count = source.length
+    places: tuple[int, ...] | None = None if sample is None else ()
+    if count is not None and sample is not None:
+        places = stratified(count, sample, source.labels, seed)
+    among = places if count is not None and places is not None else range(count or 0)
+    labels = None if source.labels is None else source.labels[list(among)]
+    few = stratified(len(among), FINE, labels, seed)
+    fine = tuple(among[i] for i in few)
+    return Plan(
+        model,
+        source.digest(),
+        *prepared,
+        layers,
+        count,
+        places,
+        fine,
+        tuple(nulls),
+        encoder,
+        seed,
+        versions,
+    )
 
 
 def stratified(
