@@ -1,23 +1,27 @@
 """From a question and images to heat: one batch after the other."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from layerscope.errors import InputError
 from layerscope.feed import Batch, check_finite
-from layerscope.focus.contract import Found, Job, Method, baseline_words
+from layerscope.focus.contract import Array, Found, Job, Method, baseline_words
+from layerscope.focus.controls import Beside, beside
+from layerscope.focus.gate import MOST
 from layerscope.focus.heat import RESAMPLER, Heat, cleaned
 from layerscope.focus.methods import method_named
 from layerscope.focus.places import image_of, place
-from layerscope.focus.targets import Explained, Target, explained, wanted
+from layerscope.focus.targets import PREDICTED, Explained, Indices, Target, explained, wanted
 from layerscope.images.labels import ClassNames
 from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.model.room import batch_size
 from layerscope.model.taps import Tap
 from layerscope.model.traced import TracedModel
+from layerscope.run.subject import versions
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Question:
         names: of the classes, in the order of the outputs.
         seed: of everything random.
         batch_size: images in one pass; ``None`` for as many as fit comfortably.
+        controls: whether the heatmaps get controls beside them.
     """
 
     method: Method
@@ -43,6 +48,7 @@ class Question:
     names: ClassNames | None = None
     seed: int = 0
     batch_size: int | None = None
+    controls: bool = True
 
     def explained(self, traced: TracedModel) -> Explained:
         """What is explained of a model."""
@@ -62,6 +68,7 @@ def question(
     *,
     output: str | None = None,
     batch_size: int | None = None,
+    controls: bool = True,
     **parameters: Any,
 ) -> Question:
     """Check what is asked, before any work is done.
@@ -74,6 +81,8 @@ def question(
         seed: of everything random.
         output: which of several outputs.
         batch_size: images in one pass; ``None`` for as many as fit comfortably.
+        controls: set beside each heatmap that of an untrained twin and the edges of the image, and
+            test whether heatmaps of this method can be believed for this model.
         parameters: of the method; those that are not given have its defaults.
 
     Raises:
@@ -86,7 +95,7 @@ def question(
             "use grad-cam."
         )
     complete = found.complete(parameters)
-    return Question(found, complete, target, layer, output, names, seed, batch_size)
+    return Question(found, complete, target, layer, output, names, seed, batch_size, controls)
 
 
 def stream(asked: Question, intake: Intake, images: Images) -> Iterator[Heat]:
@@ -111,21 +120,61 @@ def stream(asked: Question, intake: Intake, images: Images) -> Iterator[Heat]:
     kept = [tap] if tap else intake.traced.taps if "gradient" in asked.method.needs else []
     # A map comes with its gradient, and the way back to the image needs every map.
     rows = asked.batch_size or max(1, batch_size(intake.traced, kept, 2 * MOST_IMAGES) // 2)
-    return _each(asked, intake, intake.feed(images, rows), rows)
+    return _each(asked, intake, images, rows)
 
 
-def _each(asked: Question, intake: Intake, batches: Iterator[Batch], rows: int) -> Iterator[Heat]:
+def _each(asked: Question, intake: Intake, images: Images, rows: int) -> Iterator[Heat]:
+    batches, controls = intake.feed(images, rows), None
+    if asked.controls:
+        some, batches = _some(intake, images, batches, rows)
+        controls = _controls(asked, intake, some, rows) if some else None
     past = 0
     for batch in batches:
         for values in batch.inputs:
             check_finite(values, batch.ids)
-        yield _of_batch(asked, batch, intake.fitting(batch.inputs), rows, past)
+        job = _job(asked, batch, intake.fitting(batch.inputs), rows, past)
+        heat = _heat(asked, job, asked.method.run(job), batch)
+        yield heat if controls is None else replace(heat, controls=controls.of(job, heat))
         past += len(batch.ids)
     if _is_list(asked.target) and len(asked.target) != past:  # type: ignore[arg-type]
         raise _mismatch(len(asked.target), str(past))  # type: ignore[arg-type]
 
 
-def _of_batch(asked: Question, batch: Batch, traced: TracedModel, rows: int, past: int) -> Heat:
+def _some(
+    intake: Intake, images: Images, batches: Iterator[Batch], rows: int
+) -> tuple[list[Array], Iterator[Batch]]:
+    """Images to test a method on, an even spread or the first of a stream, and all batches."""
+    count = intake.count(images)
+    if count is not None and count > MOST:
+        spread = [batch.inputs for batch in intake.feed(images, rows, MOST)]
+        return _stacked(spread), batches
+    first = list[Batch]()
+    for batch in batches:
+        first.append(batch)
+        if sum(len(one.ids) for one in first) >= MOST:
+            break
+    return _stacked([batch.inputs for batch in first]), chain(first, batches)
+
+
+def _stacked(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    """Inputs of one shape as one batch of at most `MOST` images."""
+    alike = [
+        part for part in parts if [x.shape[1:] for x in part] == [x.shape[1:] for x in parts[0]]
+    ]
+    return [np.concatenate(inputs)[:MOST] for inputs in zip(*alike, strict=True)]
+
+
+def _controls(asked: Question, intake: Intake, inputs: list[Array], rows: int) -> Beside:
+    """The controls that all heatmaps of a question share."""
+    about = asked.explained(intake.fitting(inputs))
+    index = np.full(len(inputs[0]), PREDICTED, np.int64)
+    job = _of_inputs(asked, about, inputs, index, rows)
+    preprocessing = intake.named.name if intake.named else "auto"
+    named = {"preprocessing": preprocessing, "versions": versions()}
+    return beside(asked.method, job, None if callable(asked.target) else named)
+
+
+def _job(asked: Question, batch: Batch, traced: TracedModel, rows: int, past: int) -> Job:
     target = asked.target
     count = len(batch.ids)
     if _is_list(target):
@@ -139,13 +188,17 @@ def _of_batch(asked: Question, batch: Batch, traced: TracedModel, rows: int, pas
             raise _mismatch(len(target), f"at least {past + count}")  # type: ignore[arg-type]
         target = target[past : past + count]  # type: ignore[index]
     about = asked.explained(traced)
+    return _of_inputs(asked, about, batch.inputs, wanted(about, target, asked.names, count), rows)
+
+
+def _of_inputs(
+    asked: Question, about: Explained, inputs: Sequence[Array], index: Indices, rows: int
+) -> Job:
     tap = asked.tap(about)
-    index = wanted(about, target, asked.names, count)
-    image, inputs = image_of(about, tap), batch.inputs
+    image = image_of(about, tap)
     # Changed images need fractions, also where those given are whole numbers.
     inputs = [x.astype(np.float32, copy=False) if i == image else x for i, x in enumerate(inputs)]
-    job = Job(about, inputs, index, image, tap, rows, asked.seed, asked.parameters)
-    return _heat(asked, job, asked.method.run(job), batch)
+    return Job(about, inputs, index, image, tap, rows, asked.seed, asked.parameters)
 
 
 def _heat(asked: Question, job: Job, found: Found, batch: Batch) -> Heat:

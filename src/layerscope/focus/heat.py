@@ -10,10 +10,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.errors import InputError
+from layerscope.focus.gate import Gate
 from layerscope.images.resize import resize
 from layerscope.vocabulary import Floats, Skipped
 
 RESAMPLER = "bilinear, half-pixel centres"
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What is set beside heatmaps, to see whether they say anything.
+
+    Attributes:
+        gate: whether heatmaps of this method can be believed for this model.
+        twin: float32 (N, h, w): the same method on the model with fresh weights, for the same
+            classes; zero where that one is empty, or cannot be had.
+        resemblance: (N,): rank correlation of a heatmap with that of the twin, -1 to 1; NaN where
+            one of them is empty.
+        edges: float32 (N, H, W): strength of the edges of the image (Sobel).
+        no_twin: why there is no twin; empty where there is one.
+    """
+
+    gate: Gate
+    twin: Floats
+    resemblance: NDArray[np.float64]
+    edges: Floats
+    no_twin: str = ""
+
+    def __getitem__(self, part: slice) -> "Controls":
+        rows = {name: getattr(self, name)[part] for name in _CONTROLS_PER_IMAGE}
+        return replace(self, **rows)
+
+
+_CONTROLS_PER_IMAGE = ("twin", "resemblance", "edges")
 
 
 @dataclass(frozen=True)
@@ -44,6 +73,7 @@ class Heat:
             float32 (N,); else ``None``.
         image: position of the image among the inputs of the model.
         skipped: files that could not be used, with the reasons.
+        controls: what is set beside the maps; ``None`` where it was not asked for.
     """
 
     raw: Floats
@@ -65,6 +95,7 @@ class Heat:
     gap: Floats | None = None
     image: int = 0
     skipped: tuple[Skipped, ...] = ()
+    controls: Controls | None = None
 
     @cached_property
     def full(self) -> Floats:
@@ -83,7 +114,9 @@ class Heat:
                 raise IndexError(f"There are {len(self)} images, and number {part} was asked for.")
             part = slice(part, part + 1 or None)
         rows = {name: getattr(self, name)[part] for name in _PER_IMAGE}
-        return replace(self, **rows, gap=None if self.gap is None else self.gap[part])
+        gap = None if self.gap is None else self.gap[part]
+        controls = None if self.controls is None else self.controls[part]
+        return replace(self, **rows, gap=gap, controls=controls)
 
     def __repr__(self) -> str:
         where = f" at {self.layer}" if self.layer else ""
@@ -92,6 +125,8 @@ class Heat:
             said.append(f"gap {np.median(self.gap):.2%} of the change from the baseline")
         if self.empty.any():
             said.append(f"{int(self.empty.sum())} empty")
+        if self.controls is not None:
+            said.append(self.controls.gate.verdict)
         return ", ".join(said)
 
 
@@ -127,7 +162,18 @@ def joined(parts: Sequence[Heat]) -> Heat:
         names=tuple(name for part in parts for name in part.names),
         gap=np.concatenate(gaps) if gaps else None,
         skipped=parts[-1].skipped,
+        controls=_joined_controls([part.controls for part in parts if part.controls]),
     )
+
+
+def _joined_controls(parts: Sequence[Controls]) -> Controls | None:
+    if not parts:
+        return None
+    rows: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in _CONTROLS_PER_IMAGE
+    }
+    return replace(parts[0], **rows)
 
 
 def cleaned(raw: NDArray[Any], floor: Floats | float = 0.0) -> tuple[Floats, NDArray[np.bool_]]:

@@ -34,7 +34,7 @@ def occlusion(job: Job) -> Found:
         return images
 
     score, chosen, floor = _as_they_are(job)
-    falls = score[:, None].astype(np.float64) - _scores(job, chosen, len(covers), covered)
+    falls = score[:, None].astype(np.float64) - scores_of_changed(job, chosen, len(covers), covered)
     return Found(falls.reshape(-1, len(rows), len(columns)), score, chosen, floor)
 
 
@@ -118,7 +118,7 @@ def score_cam(job: Job) -> Found:
         masks = np.moveaxis(resize(part, job.size), -1, 0)[..., None]
         return np.asarray(base[i] + masks * (job.pixels[i] - base[i]))
 
-    scores = _scores(job, chosen, maps.shape[-1], through)
+    scores = scores_of_changed(job, chosen, maps.shape[-1], through)
     weights = np.exp(scores - scores.max(1, keepdims=True))
     weights /= weights.sum(1, keepdims=True)
     weights[np.abs(scores - score[:, None]).max(1) <= _rounding(values)] = 0
@@ -174,7 +174,9 @@ def _rounding(values: Array) -> Doubles:
     return np.asarray(NOISE * np.abs(values).reshape(len(values), -1).max(1), np.float64)
 
 
-def _scores(job: Job, chosen: Array, count: int, changed: Callable[[int, Array], Array]) -> Doubles:
+def scores_of_changed(
+    job: Job, chosen: Array, count: int, changed: Callable[[int, Array], Array]
+) -> Doubles:
     """Scores (N, count) of changed versions of each image, see `_blocks`."""
     return np.concatenate([block for _, block in _blocks(job, chosen, count, changed)], 1)
 

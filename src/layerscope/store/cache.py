@@ -60,7 +60,10 @@ def write_cached(name: str, data: bytes) -> None:
 
 
 def cached_arrays(
-    key: Mapping[str, Any], names: Sequence[str], compute: Callable[[], Arrays]
+    key: Mapping[str, Any],
+    names: Sequence[str],
+    compute: Callable[[], Arrays],
+    remember: Mapping[str, Any] | None = None,
 ) -> Arrays:
     """What ``compute`` gives, from the cache where it was computed before.
 
@@ -68,15 +71,28 @@ def cached_arrays(
         key: everything that the result depends on, as a JSON object; a hash of it names the file.
         names: of the arrays.
         compute: gives them; they should be small.
+        remember: a wider key, under which `remembered_arrays` gives what was computed last.
     """
-    text = json.dumps(key, sort_keys=True)
-    file_name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
-    known = read_cached(file_name)
-    if known:
-        with contextlib.suppress(*_DAMAGED), np.load(io.BytesIO(known), allow_pickle=False) as file:
-            return {name: file[name] for name in names}
+    known = remembered_arrays(key, names)
+    if known is not None:
+        return known
     found = compute()
     data = io.BytesIO()
     np.savez(data, **found)  # type: ignore[arg-type, unused-ignore]
-    write_cached(file_name, data.getvalue())
+    for own in (key, remember):
+        if own is not None:
+            write_cached(_file_name(own), data.getvalue())
     return found
+
+
+def remembered_arrays(key: Mapping[str, Any], names: Sequence[str]) -> Arrays | None:
+    """What was computed for a key; ``None`` where nothing was."""
+    known = read_cached(_file_name(key))
+    if known:
+        with contextlib.suppress(*_DAMAGED), np.load(io.BytesIO(known), allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    return None
+
+
+def _file_name(key: Mapping[str, Any]) -> str:
+    return f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}.npz"

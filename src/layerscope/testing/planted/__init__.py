@@ -20,6 +20,7 @@ from layerscope.testing.planted.maps import (
     swapped,
 )
 from layerscope.testing.planted.nets import Digits, digit_net, digits
+from layerscope.testing.planted.stamps import Stamped, stamp_net, stamped, trained_stamp_net
 from layerscope.testing.planted.truth import Channels, Kind, Planted, lively
 from layerscope.testing.planted.weights import (
     checkerboard,
@@ -34,6 +35,7 @@ __all__ = [
     "Digits",
     "Kind",
     "Planted",
+    "Stamped",
     "blurred",
     "checkerboard",
     "constant",
@@ -49,5 +51,8 @@ __all__ = [
     "positional",
     "reinitialised",
     "saturated",
+    "stamp_net",
+    "stamped",
     "swapped",
+    "trained_stamp_net",
 ]

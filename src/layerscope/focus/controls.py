@@ -1,0 +1,181 @@
+"""The controls of a heatmap: the same method on an untrained twin, edges, and the gate."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from layerscope.errors import ModelError
+from layerscope.focus import sanity
+from layerscope.focus.contract import Array, Job, Method
+from layerscope.focus.gate import Gate, curves, ends, judged, relevance_gains, rivals, sobel
+from layerscope.focus.heat import Controls, Heat, cleaned, resampled
+from layerscope.focus.targets import Indices
+from layerscope.measures.intervals import FEWEST
+from layerscope.model.traced import TracedModel
+from layerscope.model.twin import Twin, untrained_twin
+from layerscope.model.weights import weights_hash
+from layerscope.store.cache import cached_arrays, remembered_arrays
+from layerscope.vocabulary import Floats
+
+_BESIDE = ("mosaic_focus", "other_class", "twin", "complexity_rise")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What all heatmaps of one question have beside them.
+
+    Attributes:
+        method: the method.
+        gate: whether its heatmaps can be believed.
+        twin: fresh weights for the model; ``None`` where there are none.
+        no_twin: why.
+    """
+
+    method: Method
+    gate: Gate
+    twin: Twin | None = field(repr=False)
+    no_twin: str = ""
+
+    def of(self, job: Job, heat: Heat) -> Controls:
+        """The controls of some heatmaps, given the job that they come from."""
+        asked = replace(job, index=heat.classes)  # not what the twin itself would predict
+        twin = np.zeros_like(heat.raw)
+        if self.twin is not None:
+            twin = _maps(self.method, _of_twin(asked, self.twin))
+        likeness = sanity.resemblance(heat.raw, twin)
+        return Controls(self.gate, twin, likeness, sobel(job.pixels), self.no_twin)
+
+
+def beside(method: Method, job: Job, named: Mapping[str, Any] | None) -> Beside:
+    """Make a twin and test the method, on at most `layerscope.focus.gate.MOST` images.
+
+    With too few images to test it on, the last test of the same method, layer and model counts.
+
+    Args:
+        method: the method.
+        job: the images to test it on; its classes count only where the target is a function.
+        named: what the result depends on apart from model, images and parameters, as a JSON
+            object; ``None`` if it cannot be named, so that nothing is kept.
+    """
+    explained = job.explained
+    try:
+        twin: Twin | None = _twin(explained.traced, job)
+        reason = ""
+    except ModelError as error:
+        twin, reason = None, str(error)
+    key = None if named is None else _key(method, job, named)
+    return Beside(method, _gate(method, job, twin, key), twin, reason)
+
+
+def _gate(method: Method, job: Job, twin: Twin | None, key: Mapping[str, Any] | None) -> Gate:
+    names = ("gains", "beside")
+    if len(job.pixels) < FEWEST:
+        known = remembered_arrays(key, names) if key else None
+        return judged(np.empty((len(job.pixels), 3))) if known is None else _said(known)
+    if key is None:
+        return _said(_tested(method, job, twin, None))
+    seen = {**key, "inputs": _digest(job.inputs)}
+    found = cached_arrays(seen, names, lambda: _tested(method, job, twin, seen), remember=key)
+    return _said(found)
+
+
+def _said(found: Mapping[str, Array]) -> Gate:
+    values = dict(zip(_BESIDE, found["beside"].tolist(), strict=True))
+    return replace(judged(found["gains"]), beside=values)
+
+
+def _tested(
+    method: Method, job: Job, twin: Twin | None, key: Mapping[str, Any] | None
+) -> dict[str, Array]:
+    """SRG of the method and its rivals, and the numbers beside them."""
+    explained = job.explained
+    (chosen,) = job.ask([explained.chosen])
+    about = replace(job, index=np.array(chosen, np.int64))
+    maps = _maps(method, about)
+
+    def of_rivals() -> dict[str, Array]:
+        others = rivals(job.pixels)
+        return {"ends": ends(about, about.index), "curves": curves(about, about.index, others)}
+
+    # They are the same for every method.
+    shared = {k: v for k, v in (key or {}).items() if k not in ("method", "parameters", "layer")}
+    known = (
+        cached_arrays({**shared, "of": "rivals"}, ("ends", "curves"), of_rivals)
+        if key
+        else of_rivals()
+    )
+    own = curves(about, about.index, [resampled(maps, job.size)])
+    gains = relevance_gains(known["ends"], np.concatenate([own, known["curves"]], 1))
+    return {"gains": gains, "beside": _numbers(method, about, about.index, maps, twin)}
+
+
+def _numbers(method: Method, job: Job, chosen: Indices, maps: Floats, twin: Twin | None) -> Array:
+    """Means of what is printed and decides nothing, in the order of `_BESIDE`."""
+
+    def run(other: Job) -> Floats:
+        return _maps(method, other)
+
+    few = sanity.few(job)
+    of_twin = _maps(method, _of_twin(few, twin)) if twin else np.zeros_like(maps[: len(few.index)])
+    own = maps[: len(of_twin)]
+    found = (
+        sanity.mosaic_focus(job, chosen, run),
+        sanity.other_class(few, chosen[: len(own)], own, run),
+        sanity.resemblance(own, of_twin),
+        sanity.complexity_rise(own, of_twin),
+    )
+    known = [values[np.isfinite(values)] for values in found]
+    return np.array([values.mean() if len(values) else np.nan for values in known])
+
+
+def _maps(method: Method, job: Job) -> Floats:
+    found = method.run(job)
+    return cleaned(found.raw, found.floor)[0]
+
+
+def _of_twin(job: Job, twin: Twin) -> Job:
+    return replace(job, explained=replace(job.explained, weights=twin.weights))
+
+
+def _twin(traced: TracedModel, job: Job) -> Twin:
+    """One twin for all methods; its BatchNorm statistics come from the first images seen."""
+    found: Twin = traced.once(
+        ("twin of heatmaps", job.seed), lambda: untrained_twin(traced, job.inputs, job.seed)
+    )
+    return found
+
+
+def _key(method: Method, job: Job, named: Mapping[str, Any]) -> dict[str, Any]:
+    traced = job.explained.traced
+    return {
+        "of": "gate",
+        "model": weights_hash(traced.model),
+        "method": method.name,
+        "parameters": {name: _plain(value) for name, value in sorted(job.parameters.items())},
+        "layer": job.tap.path if job.tap else "",
+        "output": job.explained.output,
+        "scale": job.explained.scale,
+        "seed": job.seed,
+        **named,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON takes it."""
+    return (
+        value
+        if isinstance(value, str | int | float | None)
+        else json.dumps(np.asarray(value).tolist())
+    )
+
+
+def _digest(inputs: Sequence[Array]) -> str:
+    found = hashlib.sha256()
+    for x in inputs:
+        found.update(str((x.shape, x.dtype)).encode())
+        found.update(np.ascontiguousarray(x).tobytes())
+    return found.hexdigest()
