@@ -24,10 +24,11 @@ from layerscope.focus.contract import NOISE, is_count
 from layerscope.focus.places import image_of
 from layerscope.focus.targets import Explained, Indices, Target, explained, wanted
 from layerscope.images.labels import ClassNames
-from layerscope.intake import Images, Intake
+from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.interventions.ablation import Case, ablated_anywhere
 from layerscope.measures.intervals import FEWEST
 from layerscope.model import operations
+from layerscope.model.kinship import kinship
 from layerscope.model.room import batch_size as comfortable
 from layerscope.model.taps import Tap
 from layerscope.model.traced import TracedModel, view
@@ -62,6 +63,8 @@ class Decider:
         expected: the same to first order.
         level: the value that every place was held at.
         values: float32 (h, w), the map.
+        also: other layers in which the map of this number changes the answer less and is nearly
+            the same thing: they pass it on, see `layerscope.model.kinship`.
     """
 
     layer: Layer
@@ -70,6 +73,7 @@ class Decider:
     expected: float
     level: float
     values: Floats = field(repr=False)
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Decision:
         index: the class explained; -1 where there is none.
         target: its name, or a number where it has none; empty where there is none.
         score: the explained number.
-        deciders: the largest change first.
+        deciders: the largest change first; of maps that are passed on one.
         measured: how many maps were really held.
         total: how many maps there are in these layers.
     """
@@ -167,7 +171,7 @@ class Decisive:
 def _drawn(sheet: Decision, all_of: Decisive) -> Deciding:
     below = fitted(sheet.photo, SIDE - 2, SIDE - 2)
     tiles = [
-        deciding_tile(below, one.layer, one.channel, one.values, one.change, sheet.score)
+        deciding_tile(below, one.layer, one.channel, one.values, one.change, one.also)
         for one in sheet.deciders
     ]
     searched = (
@@ -231,20 +235,15 @@ def decisive(
     levels, words = _reference(intake, reference, layers)
     about = explained(intake.traced, target, output, names)
     index = wanted(about, target, names, shown)
+    search = _Search(target, output, names, layers, levels, k, measured, batch_size)
     sheets: list[Decision] = []
     for batch in batches:
-        traced = intake.fitting(batch.inputs)
-        about = explained(traced, target, output, names)
-        search = _Search(about, _drawable(traced, layers), levels, k, measured, batch_size)
-        for row in range(len(batch.ids)):
-            found = search.decide(batch, row, index[len(sheets)])
-            sheets.append(replace(found, target=_words(found.index, names)))
-    notes = [f"{shown} of {total} photos have a sheet, evenly spread."] if total != shown else []
-    skipped, known = batches[-1].skipped, total is not None
-    about_model = intake.model.name
-    return Decisive(
-        about_model, tuple(sheets), about.scale, words, tuple(notes if known else ()), skipped
-    )
+        at = index[len(sheets) : len(sheets) + len(batch.ids)]
+        sheets += search.decide(intake.fitting(batch.inputs), batch, at)
+    left_out = total is not None and total > shown + len(batches[-1].skipped)
+    notes = (f"{shown} of {total} photos have a sheet, evenly spread.",) if left_out else ()
+    skipped = batches[-1].skipped
+    return Decisive(intake.model.name, tuple(sheets), about.scale, words, notes, skipped)
 
 
 def _drawable(traced: TracedModel, layers: str | Sequence[str] | None) -> list[Tap]:
@@ -292,22 +291,42 @@ def _reference(
 
 @dataclass(frozen=True)
 class _Search:
-    """How the maps that decide are found; the same for all photos of a size."""
+    """How the maps that decide are found; the same for all photos."""
 
-    about: Explained
-    taps: Sequence[Tap]
+    target: Target
+    output: str | None
+    names: ClassNames | None
+    layers: str | Sequence[str] | None
     levels: Sequence[Doubles] | None
     k: int
     measured: int
     batch_size: int | None
 
-    def decide(self, batch: Batch, row: int, index: int) -> Decision:
-        """Find the maps that decide one photo of a batch."""
+    def decide(self, traced: TracedModel, batch: Batch, index: Indices) -> list[Decision]:
+        """Find the maps that decide the photos of a batch."""
         for values in batch.inputs:
-            check_finite(values[row : row + 1], batch.ids[row : row + 1])
-        inputs = [x[row : row + 1] for x in batch.inputs]
-        score, chosen, maps, gradients = self._look(inputs, np.array([index]))
-        levels = self.levels or self._of_one_colour(inputs)
+            check_finite(values, batch.ids)
+        about = explained(traced, self.target, self.output, self.names)
+        taps = _drawable(traced, self.layers)
+        where = _Where(about, taps, kinship(traced, taps))
+        decisions = []
+        for row, name in enumerate(batch.ids):
+            inputs = [x[row : row + 1] for x in batch.inputs]
+            pixels = batch.pixels[row] if len(inputs) == 1 else inputs[image_of(about)][0]
+            photo = to_look_at(np.asarray(pixels))
+            decisions.append(self._decision(where, name, photo, inputs, index[row : row + 1]))
+        return decisions
+
+    def _decision(
+        self,
+        where: "_Where",
+        name: str,
+        photo: Bytes,
+        inputs: Sequence[Floats],
+        index: Indices,
+    ) -> Decision:
+        score, chosen, maps, gradients = where.look(inputs, index)
+        levels = self.levels or where.of_one_colour(inputs)
         expected = [
             level * g.sum((0, 1), dtype=np.float64)
             - np.einsum("hwc,hwc->c", a, g, dtype=np.float64)
@@ -315,33 +334,44 @@ class _Search:
         ]
         picked = _promising(expected, self.measured)
         cases = [
-            Case(self.taps[at].tensor, channel, float(levels[at][channel]))
+            Case(where.taps[at].tensor, channel, float(levels[at][channel]))
             for at, channel in picked
         ]
-        found = self._held(inputs, chosen, cases)
-        rows = self.about.traced.rows_of(self.taps)
-        best = np.argsort(-np.abs(found), kind="stable")[: self.k]
+        changes = where.held(inputs, chosen, cases, self.batch_size)
+        rows = where.about.traced.rows_of(where.taps)
         deciders = [
             Decider(
-                replace(rows[self.taps[at].path], shape=maps[at].shape),
+                replace(rows[where.taps[at].path], shape=maps[at].shape),
                 channel,
-                float(found[place]),
+                float(changes[place]),
                 float(expected[at][channel]),
                 float(levels[at][channel]),
                 maps[at][..., channel].copy(),
+                tuple(where.taps[picked[other][0]].path for other in others),
             )
-            for place in best
-            if found[place] != 0
+            for place, others in _strongest(changes, picked, where.kin, self.k)
             for at, channel in [picked[place]]
         ]
-        pixels = batch.pixels[row] if len(inputs) == 1 else inputs[image_of(self.about)][0]
         total = sum(len(values) for values in expected)
-        looks = to_look_at(np.asarray(pixels))
-        return Decision(
-            batch.ids[row], looks, int(chosen[0]), "", score, tuple(deciders), len(cases), total
-        )
+        words, number = _words(int(chosen[0]), self.names), int(chosen[0])
+        return Decision(name, photo, number, words, score, tuple(deciders), len(cases), total)
 
-    def _look(
+
+@dataclass(frozen=True)
+class _Where:
+    """The layers of a model in which maps are held.
+
+    Attributes:
+        about: the number of interest.
+        taps: the layers.
+        kin: for each layer the number of its kinship, see `layerscope.model.kinship`.
+    """
+
+    about: Explained
+    taps: Sequence[Tap]
+    kin: Sequence[int]
+
+    def look(
         self, inputs: Sequence[Floats], index: Indices
     ) -> tuple[float, Indices, list[Floats], list[Floats]]:
         about, traced = self.about, self.about.traced
@@ -353,7 +383,7 @@ class _Search:
         chosen = np.array(found[1], np.int64)
         return float(found[0][0]), chosen, [x[0] for x in maps], [x[0] for x in gradients]
 
-    def _of_one_colour(self, inputs: Sequence[Floats]) -> list[Doubles]:
+    def of_one_colour(self, inputs: Sequence[Floats]) -> list[Doubles]:
         image = image_of(self.about)
         plain_inputs = [
             np.broadcast_to(x.mean((1, 2), keepdims=True), x.shape) if i == image else x
@@ -363,15 +393,29 @@ class _Search:
         maps = self.about.traced.run(plain_inputs, tensors)
         return [view(x).mean((0, 1, 2), dtype=np.float64) for x in maps]
 
-    def _held(self, inputs: Sequence[Floats], chosen: Indices, cases: Sequence[Case]) -> Doubles:
+    def held(
+        self, inputs: Sequence[Floats], chosen: Indices, cases: Sequence[Case], size: int | None
+    ) -> Doubles:
         """The change of the explained number for each case, 0 where it is rounding."""
-        rows = self.batch_size or comfortable(self.about.traced, self.taps, MOST_PHOTOS * 4)
+        rows = size or comfortable(self.about.traced, self.taps, MOST_IMAGES)
         calm = [Case("", 0, 0.0)] * rows
         scores = ablated_anywhere(self.about, inputs, chosen, [*calm, *cases], rows)
         base = scores[:rows].astype(np.float64)
         change = scores[rows:] - base[0]
         floor = max(NOISE * abs(base[0]), 4 * float(np.ptp(base)))
         return np.where(np.abs(change) <= floor, 0.0, change)
+
+
+def _strongest(
+    changes: Doubles, picked: Sequence[tuple[int, int]], kin: Sequence[int], most: int
+) -> list[tuple[int, list[int]]]:
+    """Places of the largest changes, one of each family of maps, and of the rest of that family."""
+    families: dict[tuple[int, int], list[int]] = {}
+    for place in np.argsort(-np.abs(changes), kind="stable"):
+        if changes[place] != 0:
+            at, channel = picked[place]
+            families.setdefault((kin[at], channel), []).append(int(place))
+    return [(members[0], members[1:]) for members in list(families.values())[:most]]
 
 
 def _promising(expected: Sequence[Doubles], most: int) -> list[tuple[int, int]]:

@@ -23,8 +23,8 @@ from layerscope.images.labels import ClassNames
 from layerscope.images.source import are_files
 from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.interventions.ablation import Cut, cut_at
-from layerscope.interventions.channels import Levels, Places, Seen, see, unused, without
-from layerscope.measures.influence import UNKNOWN, counts, influence, per_class
+from layerscope.interventions.channels import Answers, Levels, Places, Seen, see, unused, without
+from layerscope.measures.influence import UNKNOWN, Counts, counts, influence, per_class
 from layerscope.model import operations
 from layerscope.model.room import batch_size as comfortable
 from layerscope.model.taps import Tap
@@ -215,45 +215,76 @@ def effects(
     seen = asked.see(intake, batches)
     levels = Levels.of(seen)
     found = [without(part, measured, levels.mean[measured], rows) for part in seen]
-    idle = unused(seen, found, measured, levels, rows)[: len(own)]
+    idle = unused(seen, found, measured, levels, rows)
     ids = tuple(name for batch in batches for name in batch.ids)
-    known = [batch.labels for batch in batches]
-    answers = [(one.before, one.classes) for one in found]
-    right = counts(known, answers, seen[0].cut.explained.classes > 0)
-    changes = np.concatenate([one.changes for one in found])
-    alive = np.flatnonzero(~levels.dead[measured])
-    ours = np.arange(len(own))
     groups = _groups(intake, images, ids)
-    columns = influence(changes, ours, alive, right.hits, right.before, seed, groups)
-    classes = _named(per_class(right.hits[:, ours], right.before, right.truth, own), names)
-    table = pd.DataFrame(
-        {"layer": tap.path, "channel": own, "images": len(ids)}
-        | columns
-        | _worst(classes, own)
-        | {"activation": levels.mean[own], "dead": levels.dead[own], "unused": idle}
-    )
-    about, chosen = seen[0].cut.explained, np.concatenate([part.index for part in seen])
-    return Effects(
-        layer=intake.traced.rows_of([tap])[tap.path],
-        channels=table,
-        per_class=classes,
-        accuracy_of=right.of_what,
-        accuracy=right.accuracy,
-        output=about.output,
-        scale=about.scale,
-        ids=ids,
-        classes=chosen,
-        names=tuple(_name(int(i), names) for i in chosen),
-        score=np.concatenate([part.score for part in seen]),
-        changes=changes[:, ours],
-        maxima=np.concatenate([part.maxima[:, own] for part in seen]),
-        places=np.concatenate([part.places[:, own] for part in seen]),
-        photos=_photos(batches, seen, tap),
-        compared=max(0, len(measured) - 1),
-        given=intake.count(images),
-        skipped=batches[-1].skipped,
-        seed=seed,
-    )
+    made = _Measured(tap, batches, seen, levels, found, own, measured, idle, groups, seed)
+    return made.result(intake.traced.rows_of([tap])[tap.path], ids, intake.count(images), names)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Everything that was found out, batch by batch: of M channels, C of which were asked for."""
+
+    tap: Tap
+    batches: Sequence[Batch]
+    seen: Sequence[Seen]
+    levels: Levels
+    found: Sequence[Answers]
+    own: Places
+    measured: Places
+    idle: NDArray[np.bool_]
+    groups: NDArray[np.generic] | None
+    seed: int
+
+    def result(
+        self, layer: Layer, ids: tuple[str, ...], given: int | None, names: ClassNames | None
+    ) -> Effects:
+        """All of it together."""
+        about = self.seen[0].cut.explained
+        chosen = np.concatenate([part.index for part in self.seen])
+        known = [batch.labels for batch in self.batches]
+        answers = [(one.before, one.classes) for one in self.found]
+        right = counts(known, answers, about.classes > 0)
+        changes = np.concatenate([one.changes for one in self.found])
+        channels, classes = self._tables(right, changes, names)
+        return Effects(
+            layer=layer,
+            channels=channels,
+            per_class=classes,
+            accuracy_of=right.of_what,
+            accuracy=right.accuracy,
+            output=about.output,
+            scale=about.scale,
+            ids=ids,
+            classes=chosen,
+            names=tuple(_name(int(i), names) for i in chosen),
+            score=np.concatenate([part.score for part in self.seen]),
+            changes=changes[:, : len(self.own)],
+            maxima=np.concatenate([part.maxima[:, self.own] for part in self.seen]),
+            places=np.concatenate([part.places[:, self.own] for part in self.seen]),
+            photos=_photos(self.batches, self.seen, self.tap),
+            compared=max(0, len(self.measured) - 1),
+            given=given,
+            skipped=self.batches[-1].skipped,
+            seed=self.seed,
+        )
+
+    def _tables(
+        self, right: Counts, changes: Floats, names: ClassNames | None
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        own, ours, levels = self.own, np.arange(len(self.own)), self.levels
+        alive = np.flatnonzero(~levels.dead[self.measured])
+        hits, before = right.hits, right.before
+        columns = influence(changes, ours, alive, hits, before, self.seed, self.groups)
+        classes = _named(per_class(hits[:, ours], before, right.truth, own), names)
+        told = {
+            "activation": levels.mean[own],
+            "dead": levels.dead[own],
+            "unused": self.idle[ours],
+        }
+        fixed = {"layer": self.tap.path, "channel": own, "images": len(changes)}
+        return pd.DataFrame(fixed | columns | _worst(classes, own) | told), classes
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layerscope.document.colour import Bytes
-from layerscope.document.compose import number, overlay, range_of, short_facts
+from layerscope.document.compose import overlay, range_of, short_facts
 from layerscope.document.parts import Document, Note, Part, Picture, Section, Table, Text
 from layerscope.vocabulary import Floats, Layer
 
@@ -23,6 +23,7 @@ class DecidingTile:
         supports: whether the answer falls without the map.
         facts: of the layer, in few words.
         picture: the map over the photo.
+        also: layers that pass this map on.
     """
 
     title: str
@@ -31,6 +32,7 @@ class DecidingTile:
     supports: bool
     facts: str
     picture: Picture
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,12 @@ class Deciding:
 
 
 def deciding_tile(
-    photo: Bytes, layer: Layer, channel: int, values: Floats, change: float, score: float
+    photo: Bytes,
+    layer: Layer,
+    channel: int,
+    values: Floats,
+    change: float,
+    also: Sequence[str] = (),
 ) -> DecidingTile:
     """Lay a map that decides over its photo.
 
@@ -67,17 +74,17 @@ def deciding_tile(
         channel: its number.
         values: float32 (h, w), the map.
         change: of the explained number without it.
-        score: the explained number with it.
+        also: layers that pass this map on.
     """
     laid = overlay(photo, values, ALPHA, layer.pre_activation)
-    said = f"{change:+.2f}" if abs(change) >= 0.005 else f"{change:+.1g}"
     return DecidingTile(
         layer.path,
         channel,
-        f"{said} → {score + change:.2f}",
+        f"{change:+.2f}" if abs(change) >= 0.005 else f"{change:+.1g}",
         change < 0,
         short_facts(layer),
         Picture(laid.rgb, f"Map {channel} of {layer.path} over the photo", "", laid.scale),
+        tuple(also),
     )
 
 
@@ -106,13 +113,15 @@ def deciding(
     about = f"the {scale} of {target}" if target else f"the {scale}"
     found = (
         f"One map at a time was held at {level}, everywhere, and the rest computed again: the "
-        f"number is what that does to {about}, {number(score)} with all maps."
+        f"number is what that does to {about}, {score:.2f} with all maps."
         if tiles
         else f"No map that was held changes {about} by more than rounding."
     )
     note = (
-        "Each map on its own scale, as rectangles over the photo in grey. Dark red numbers: the "
-        "map speaks for the answer, which falls without it. Blue: it speaks against it."
+        "Each map on its own scale, as rectangles over the photo in grey. Red numbers: the map "
+        "speaks for the answer, which falls without it. Blue, with a plus: it speaks against it. "
+        "A map that a depthwise convolution or a residual sum passes on is shown once, where it "
+        "counts most."
     )
     return Deciding(
         f"The maps that decide: {target or scale}",
@@ -156,8 +165,17 @@ def _table(sheet: Deciding) -> Table:
             "for" if tile.supports else "against",
             range_of(tile.picture.scale) if tile.picture.scale else "",
             tile.facts,
+            ", ".join(tile.also),
         )
         for tile in sheet.tiles
     )
-    columns = ("Layer", "Map", "Without it", "Speaks", "Range of the map", "Layer in words")
+    columns = (
+        "Layer",
+        "Map",
+        "Without it",
+        "Speaks",
+        "Range of the map",
+        "Layer in words",
+        "Passed on by",
+    )
     return Table(columns, rows, "The same in numbers", numbers=(1, 2))

@@ -41,7 +41,9 @@ def _head(sheet: Sheet, part: Deciding) -> int:
 def _tile(sheet: Sheet, tile: DecidingTile, rank: int, left: int, top: int) -> None:
     colour = RED if tile.supports else BLUE
     used = sheet.say(left, top, f"{rank}. {tile.change}", SIDE, "strong", colour)
-    sheet.say(left + used + 6, top + 2, f"map {tile.channel}", SIDE - used - 6, "small", right=True)
+    more = f" (and {len(tile.also)} like it)" if tile.also else ""
+    said = f"map {tile.channel}{more}"
+    sheet.say(left + used + 6, top + 2, said, SIDE - used - 6, "small", right=True)
     sheet.say(left, top + 20, tile.title, SIDE, "name", INK)
     sheet.say(left, top + 36, tile.facts, SIDE, "tiny", GREY)
     sheet.put(left, top + WORDS, framed(tile.picture.rgb))
