@@ -85,7 +85,8 @@ def _gate(method: Method, job: Job, twin: Twin | None, key: Mapping[str, Any] | 
 
 def _said(found: Mapping[str, Array]) -> Gate:
     values = dict(zip(_BESIDE, found["beside"].tolist(), strict=True))
-    return replace(judged(found["gains"]), beside=values)
+    known = {name: value for name, value in values.items() if np.isfinite(value)}
+    return replace(judged(found["gains"]), beside=known)
 
 
 def _tested(

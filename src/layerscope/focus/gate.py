@@ -59,7 +59,7 @@ class Gate:
         reason: why it was not tested; empty otherwise.
         gains: over random cells, edges and centre.
         images: that it was tested on.
-        beside: numbers that decide nothing, means over images, NaN where there is none:
+        beside: numbers that decide nothing, means over images, as far as there are any:
             ``mosaic_focus`` (chance 0.5), ``other_class`` and ``twin`` (rank correlation with the
             map for another class, and with that of the untrained twin), ``complexity_rise``; see
             `layerscope.focus.sanity`.
