@@ -127,7 +127,7 @@ def curves(job: Job, chosen: Indices, heats: Sequence[Floats]) -> Doubles:
         at, step, least = np.unravel_index(place, shape)
         rank, cut = ranks[at][i], cuts[step]
         hidden = rank >= count - cut if least else rank < cut
-        return np.where(hidden[label][..., None], fill[i], job.pixels[i])
+        return np.asarray(np.where(hidden[label][..., None], fill[i], job.pixels[i]))
 
     def versions(i: int, places: Array) -> Array:
         return np.stack([version(i, place) for place in places])
