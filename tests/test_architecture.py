@@ -19,6 +19,7 @@ ROWS = (
     ("feed",),
     ("statistics",),
     ("measures",),
+    ("leakage",),
     ("store",),
     ("selection",),
     ("profile",),

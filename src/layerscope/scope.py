@@ -1,8 +1,6 @@
 """`Scope`: what a Python user holds. It joins a model, its images and the pictures."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,19 +9,18 @@ from typing import Any, Literal
 import keras
 import pandas as pd
 
-from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.findings import asked_panels
-from layerscope.audit.result import ModelFacts
-from layerscope.auditing import Audited, Split, judged
+from layerscope.auditing import Audited
 from layerscope.decisive import Decisive, decisive
 from layerscope.document.colour import photo
 from layerscope.effects import Effects, effects
 from layerscope.errors import InputError
+from layerscope.examining import Examined
 from layerscope.feed import Batch, Collected, check_finite
 from layerscope.focus.heat import Heat, joined
 from layerscope.focus.targets import Target
 from layerscope.focusing import question, stream
-from layerscope.images import Preprocessing, Source, class_names, preprocessing
+from layerscope.images import Source, class_names, preprocessing
 from layerscope.images.resize import HOWS
 from layerscope.intake import MOST_IMAGES as MOST_IN_BATCH
 from layerscope.intake import Images, Intake
@@ -31,18 +28,14 @@ from layerscope.measures.coherence import Encoder, Hog
 from layerscope.model.effective import effective_receptive_field
 from layerscope.model.load import check_model, load
 from layerscope.model.preparation import Preparation
-from layerscope.model.room import batch_size, bytes_of
+from layerscope.model.room import batch_size as room_for
+from layerscope.model.room import bytes_of
 from layerscope.model.taps import Tap
 from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import Twin, untrained_twin
-from layerscope.model.weights import weights_hash
 from layerscope.profile import Profile
-from layerscope.run.evidence import collect
 from layerscope.run.local import Progress
-from layerscope.run.outputs import Outputs, of_profile, outputs
-from layerscope.run.plan import SAMPLE, Plan, planned
-from layerscope.run.profiling import profile
-from layerscope.run.subject import forward, subject_of, versions
+from layerscope.run.plan import SAMPLE
 from layerscope.show import (
     MOST_IMAGES,
     MOST_SHOWN,
@@ -53,7 +46,6 @@ from layerscope.show import (
     show,
     strongest,
 )
-from layerscope.store.directory import RunDirectory, open_run
 from layerscope.vocabulary import Layer, Maps
 
 
@@ -305,19 +297,8 @@ class Scope:
             InputError: images, layers or arguments that do not fit; another plan in the directory.
             EnvironmentFailure: the disk or the memory does not suffice.
         """
-        if sample is not None and (not isinstance(sample, int) or sample < 1):
-            raise InputError(f"sample is a number of images from 1, or None; got {sample!r}.")
-        if unknown := set(nulls) - {"noise", "twin"}:
-            raise InputError(f"nulls are 'noise' and 'twin'; got {sorted(map(str, unknown))}.")
-        self._intake.check_batch_size(batch_size)
-        source, steps = self._intake.open(images)
-        taps = self.traced.resolve(layers)
-        encoder = encoder or Hog()
-        plan = self._plan(source, taps, steps, sample, nulls, encoder.name)
-        subject = subject_of(self.traced, taps, steps, self.outputs)
-        size = batch_size or self._batch_size(taps)
-        with self._kept(directory, plan) as run:
-            return profile(subject, source, plan, run, size, encoder, tell, warn)
+        examined = Examined(self._intake, self._name, self.seed, batch_size, tell, warn)
+        return examined.profile(images, layers, sample, nulls, encoder or Hog(), directory)
 
     def audit(
         self,
@@ -348,72 +329,8 @@ class Scope:
         Raises:
             InputError, EnvironmentFailure: as for `profile`.
         """
-        asked = asked_panels(panels)
-        self._intake.check_batch_size(batch_size)
-        self._intake.check_classes()
-        source, steps = self._intake.open(images)
-        prepared = self.preparation(images)
-        taps = self.traced.resolve(layers) if "clarity" in asked else []
-        plan = self._plan(source, taps, steps, SAMPLE, ("noise", "twin"), Hog().name)
-        subject = subject_of(self.traced, taps, steps, self.outputs)
-        size = batch_size or self._batch_size(taps)
-        with self._kept(directory, plan) as run:
-            found = None
-            if taps:
-                found = profile(subject, source, plan, run, size, None, tell, warn)
-                answers = of_profile(found.images, found.predictions, source)
-            else:
-                answers = outputs(source, subject.compute, size, "answers", tell)
-            test = self._judgeable(answers, source)
-            trained = self._split(train, tell) if train is not None else None
-            facts = ModelFacts(self._name, plan.model, self.model.count_params())
-            result = judged(facts, subject.layers, prepared, asked, test, trained, found, plan)
-            if found is not None and result.channels is not None:
-                gallery = collect(
-                    subject, source, plan, found, result.channels, CHANNEL_VERDICTS, tell
-                )
-                result = replace(result, gallery=gallery)
-            if directory is not None:
-                result.write(run)
-        return result
-
-    def _split(self, images: Images, tell: Callable[[Progress], None]) -> Split:
-        source, steps = self._intake.open(images)
-        compute = forward(self.traced, [], steps, self.outputs)
-        found = outputs(source, compute, self._batch_size([]), "training images", tell)
-        return self._judgeable(found, source)
-
-    def _judgeable(self, found: Outputs, source: Source) -> Split:
-        return Split(found, source.class_names, source.label_mismatch, self.classes is None)
-
-    @contextmanager
-    def _kept(self, directory: str | Path | None, plan: Plan) -> Iterator[RunDirectory]:
-        """The run directory, one that goes away where none was asked for."""
-        with tempfile.TemporaryDirectory(prefix="layerscope-") as nowhere:
-            where = directory or Path(nowhere) / "run"
-            with open_run(where, plan.described, plan.hash) as run:
-                yield run
-
-    def _plan(
-        self,
-        source: Source,
-        taps: Sequence[Tap],
-        steps: Preprocessing | None,
-        sample: int | None,
-        nulls: Sequence[str],
-        encoder: str,
-    ) -> Plan:
-        return planned(
-            source,
-            weights_hash(self.model),
-            (steps.name if steps else "", self.resize),
-            tuple(tap.path for tap in taps),
-            sample,
-            nulls,
-            encoder,
-            self.seed,
-            versions(),
-        )
+        examined = Examined(self._intake, self._name, self.seed, batch_size, tell, warn)
+        return examined.audit(images, train, asked_panels(panels), layers, directory)
 
     def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
         """Side in input pixels of the area that really moves the centre of a layer's maps.
@@ -453,7 +370,7 @@ class Scope:
         self._intake.takes_apart(images)  # may be what tells the model's inputs
         self._intake.check_classes()
         taps = self.traced.resolve(layers)
-        size = batch_size or self._batch_size(taps)
+        size = batch_size or room_for(self.traced, taps, MOST_IN_BATCH)
         if collected is not None:
             count = self._intake.count(images)
             total = count if count is None or most is None else min(count, most)
@@ -487,9 +404,6 @@ class Scope:
             traced.rows_of(taps),
             batch.skipped,
         )
-
-    def _batch_size(self, taps: Sequence[Tap]) -> int:
-        return batch_size(self.traced, taps, MOST_IN_BATCH)
 
 
 def _imagenet() -> Sequence[str]:

@@ -1,0 +1,153 @@
+"""One examination of a model by a set of images: a profile, or an audit."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from layerscope.audit.clarity import CHANNEL_VERDICTS
+from layerscope.audit.findings import PanelName
+from layerscope.audit.result import ModelFacts
+from layerscope.auditing import Audited, Split, judged
+from layerscope.errors import InputError
+from layerscope.images import Preprocessing, Source
+from layerscope.intake import MOST_IMAGES, Images, Intake
+from layerscope.measures.coherence import Encoder, Hog
+from layerscope.model.room import batch_size
+from layerscope.model.taps import Tap
+from layerscope.model.weights import weights_hash
+from layerscope.profile import Profile
+from layerscope.run.evidence import collect
+from layerscope.run.local import Progress
+from layerscope.run.outputs import Outputs, of_profile, outputs
+from layerscope.run.plan import SAMPLE, Plan, planned
+from layerscope.run.profiling import profile
+from layerscope.run.subject import forward, subject_of, versions
+from layerscope.store.directory import RunDirectory, open_run
+
+NULLS = ("noise", "twin")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A model and how it is examined; see `layerscope.scope.Scope.audit`.
+
+    Attributes:
+        intake: the way of images into the model.
+        name: of the model, as the user wrote it.
+        seed: of everything random.
+        rows: images in one pass; ``None`` for as many as fit comfortably.
+        tell: hears how far the work is.
+        warn: hears what went otherwise than asked for.
+    """
+
+    intake: Intake
+    name: str
+    seed: int
+    rows: int | None
+    tell: Callable[[Progress], None] = field(repr=False)
+    warn: Callable[[str], None] = field(repr=False)
+
+    def profile(
+        self,
+        images: Images,
+        layers: str | Sequence[str] | None,
+        sample: int | None,
+        nulls: Sequence[str],
+        encoder: Encoder,
+        directory: str | Path | None,
+    ) -> Profile:
+        """Measure every channel, see `layerscope.scope.Scope.profile`."""
+        if sample is not None and (not isinstance(sample, int) or sample < 1):
+            raise InputError(f"sample is a number of images from 1, or None; got {sample!r}.")
+        if unknown := set(nulls) - set(NULLS):
+            raise InputError(f"nulls are 'noise' and 'twin'; got {sorted(map(str, unknown))}.")
+        self.intake.check_batch_size(self.rows)
+        source, steps = self.intake.open(images)
+        taps = self.intake.traced.resolve(layers)
+        plan = self._plan(source, taps, steps, sample, nulls, encoder.name)
+        subject = subject_of(self.intake.traced, taps, steps, self.intake.outputs)
+        with self._kept(directory, plan) as run:
+            size = self._batch_size(taps)
+            return profile(subject, source, plan, run, size, encoder, self.tell, self.warn)
+
+    def audit(
+        self,
+        images: Images,
+        train: Images | None,
+        panels: Sequence[PanelName],
+        layers: str | Sequence[str] | None,
+        directory: str | Path | None,
+    ) -> Audited:
+        """Judge the model, see `layerscope.scope.Scope.audit`."""
+        intake = self.intake
+        intake.check_batch_size(self.rows)
+        intake.check_classes()
+        source, steps = intake.open(images)
+        prepared = intake.preparation(images)
+        taps = intake.traced.resolve(layers) if "clarity" in panels else []
+        plan = self._plan(source, taps, steps, SAMPLE, NULLS, Hog().name)
+        subject = subject_of(intake.traced, taps, steps, intake.outputs)
+        size, tell = self._batch_size(taps), self.tell
+        with self._kept(directory, plan) as run:
+            found = None
+            if taps:
+                found = profile(subject, source, plan, run, size, None, tell, self.warn)
+                answers = of_profile(found.images, found.predictions, source)
+            else:
+                answers = outputs(source, subject.compute, size, "answers", tell)
+            test = self._judgeable(answers, source)
+            trained = self._split(train) if train is not None else None
+            facts = ModelFacts(self.name, plan.model, intake.model.count_params())
+            result = judged(facts, subject.layers, prepared, panels, test, trained, found, plan)
+            if found is not None and result.channels is not None:
+                gallery = collect(
+                    subject, source, plan, found, result.channels, CHANNEL_VERDICTS, tell
+                )
+                result = replace(result, gallery=gallery)
+            if directory is not None:
+                result.write(run)
+        return result
+
+    def _split(self, images: Images) -> Split:
+        source, steps = self.intake.open(images)
+        compute = forward(self.intake.traced, [], steps, self.intake.outputs)
+        found = outputs(source, compute, self._batch_size([]), "training images", self.tell)
+        return self._judgeable(found, source)
+
+    def _judgeable(self, found: Outputs, source: Source) -> Split:
+        unnamed = self.intake.classes is None
+        return Split(found, source.class_names, source.label_mismatch, unnamed)
+
+    @contextmanager
+    def _kept(self, directory: str | Path | None, plan: Plan) -> Iterator[RunDirectory]:
+        """The run directory, one that goes away where none was asked for."""
+        with tempfile.TemporaryDirectory(prefix="layerscope-") as nowhere:
+            where = directory or Path(nowhere) / "run"
+            with open_run(where, plan.described, plan.hash) as run:
+                yield run
+
+    def _plan(
+        self,
+        source: Source,
+        taps: Sequence[Tap],
+        steps: Preprocessing | None,
+        sample: int | None,
+        nulls: Sequence[str],
+        encoder: str,
+    ) -> Plan:
+        return planned(
+            source,
+            weights_hash(self.intake.model),
+            (steps.name if steps else "", self.intake.how),
+            tuple(tap.path for tap in taps),
+            sample,
+            nulls,
+            encoder,
+            self.seed,
+            versions(),
+        )
+
+    def _batch_size(self, taps: Sequence[Tap]) -> int:
+        return self.rows or batch_size(self.intake.traced, taps, MOST_IMAGES)
