@@ -34,6 +34,7 @@ ROWS = (
     ("testing",),
     ("intake",),
     ("focusing", "effects", "decisive"),
+    ("examining",),
     ("scope",),
     ("interfaces", "__init__", "__main__"),
 )
