@@ -14,7 +14,7 @@ from layerscope.leakage.pool import Outside, Pool
 from layerscope.leakage.windows import Bank
 from layerscope.vocabulary import Floats
 
-_SOURCES = 24
+_SOURCES = 16
 """Images whose patches are tried."""
 _SHARES = (1.0, 0.15)
 """Shares of the images, the best ones, whose mean is compared inside and outside: all, for a faint
@@ -106,7 +106,8 @@ def sought(pool: Pool, name: int) -> Template:
 def candidates(pool: Pool, name: int, side: int) -> list[Patch]:
     """Patches of a class that are found again inside more than outside, the first ones best."""
     inside = pool.choosing[name]
-    step = max(2, side * pool.scale // 4 | (pool.scale > 1))  # odd: at every phase of the scale
+    step = max(2, round(side * pool.scale / 3))
+    step += pool.scale > 1 and step % 2 == 0  # odd: patches at every phase of the scale
     patches, owner, places = _patches(pool, inside[:_SOURCES], side, step)
     if not len(patches):
         return []
@@ -114,12 +115,12 @@ def candidates(pool: Pool, name: int, side: int) -> list[Patch]:
     own = best_matches(patches, windows.reshape(len(inside), -1, windows.shape[-1]))
     own[np.arange(len(own)), owner] = np.nan
     own = own[~np.isnan(own)].reshape(len(own), -1)
-    scores = np.stack([highest(own, share) for share in _SHARES])
+    scores = np.array([highest(own, share) for share in _SHARES])
     count = max(200, len(own) // 5)
     kept = np.unique(np.argsort(-scores, 1)[:, :count])
     away = pool.outside.labels != name
     beside = best_matches(patches[kept], pool.outside.windows[side][away])
-    usual = np.stack([_ordinary(beside, pool.outside.labels[away], share) for share in _SHARES])
+    usual = np.array([_ordinary(beside, pool.outside.labels[away], share) for share in _SHARES])
     reach = side * pool.scale
     rows = np.column_stack([owner[kept], places[kept]])
     return _distinct(rows, scores[:, kept] - usual, reach)

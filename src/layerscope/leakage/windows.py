@@ -139,7 +139,8 @@ class Bank:
 
 
 def _shape(fine: Floats) -> tuple[int, int]:
-    return tuple(fft.next_fast_len(side, real=True) for side in fine.shape[1:3])  # type: ignore[return-value]
+    height, width = (int(fft.next_fast_len(side, real=True)) for side in fine.shape[1:3])
+    return height, width
 
 
 def _box(values: Floats, height: int, width: int) -> NDArray[np.float64]:
