@@ -29,7 +29,7 @@ ROWS = (
     ("audit",),
     ("document",),
     ("render",),
-    ("show", "auditing"),
+    ("show", "heatmaps", "auditing"),
     ("zoo",),
     ("testing",),
     ("intake",),

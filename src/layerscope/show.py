@@ -1,15 +1,10 @@
 """From maps to pictures of a network: which grids and overviews, and where they are saved."""
 
-import os
-import re
-import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from unicodedata import normalize
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -17,12 +12,12 @@ from threadpoolctl import threadpool_limits
 from layerscope.document.colour import Bytes, ScaleKind
 from layerscope.document.compose import document, grid, heading, overlay, overview
 from layerscope.document.parts import Document, MapGrid, Note, Overview, Part, Picture
-from layerscope.errors import EnvironmentFailure, InputError
+from layerscope.errors import InputError
 from layerscope.model.preparation import Preparation
-from layerscope.render.html import write_html
+from layerscope.render.folder import THREADS, safe, save
 from layerscope.render.labels import plain
 from layerscope.render.notebook import DocumentDisplay, PartDisplay
-from layerscope.render.png import Drawable, write_png
+from layerscope.render.png import Drawable
 from layerscope.render.sheet import fitted
 from layerscope.selection import select
 from layerscope.vocabulary import Floats, Maps, Skipped
@@ -31,7 +26,6 @@ MOST_SHOWN = 16
 """Maps of a layer, unless more are asked for."""
 MOST_IMAGES = 16
 """Images: more fit on no page, and their maps need memory."""
-THREADS = min(4, os.cpu_count() or 1)
 NAMED = 3
 OVERLAY_SIDE = 240
 """Pixels that the longer side of a photo under a map has at most."""
@@ -62,6 +56,7 @@ class Shown:
     notes: tuple[str, ...] = ()
     resized: str = ""
     overlays: tuple[tuple[Picture, ...], ...] = ()
+    command = "show"  # not a field: which command writes it
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the pictures.
@@ -80,20 +75,10 @@ class Shown:
                 or a file of the folder that was not written by `save` would be overwritten.
             EnvironmentFailure: they cannot be written; nothing is left half-written.
         """
-        target = _target(path)
-        if target.suffix.lower() in {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".svg", ".pdf"}:
-            raise InputError(
-                f"One picture is saved as .png; got '{target.name}'. Change its ending."
-            )
-        if target.suffix.lower() == ".png":
-            write_png(self._one(), target)
-        elif target.suffix.lower() in {".html", ".htm"}:
-            write_html(self.document, target)
-        else:
-            return _write_folder(self, target)
-        return [target]
+        return save(self, path)
 
-    def _one(self) -> Drawable:
+    def one(self) -> Drawable:
+        """The part for a file that holds one picture: an overlay, a layer or the overview."""
         laid = [picture for pictures in self.overlays for picture in pictures]
         if len(laid) > 1:
             raise InputError(
@@ -107,16 +92,16 @@ class Shown:
         several = len(self.overviews) > 1
         named: list[tuple[str, Drawable]] = [
             (
-                f"overview-{i:02}-{_safe(Path(part.name).stem)}.png" if several else "overview.png",
+                f"overview-{i:02}-{safe(Path(part.name).stem)}.png" if several else "overview.png",
                 part,
             )
             for i, part in enumerate(self.overviews, 1)
         ]
         width = len(str(len(self.grids)))
         for i, part in enumerate(self.grids, 1):
-            named.append((f"layer-{i:0{width}}-{_safe(part.layer.path)}.png", part))
+            named.append((f"layer-{i:0{width}}-{safe(part.layer.path)}.png", part))
         for i, (part, laid) in enumerate(zip(self.grids, self.overlays, strict=False), 1):
-            stem = f"overlay-{i:0{width}}-{_safe(part.layer.path)}"
+            stem = f"overlay-{i:0{width}}-{safe(part.layer.path)}"
             named += [(f"{stem}-{j}.png", picture) for j, picture in enumerate(laid, 1)]
         return named
 
@@ -291,85 +276,3 @@ def strongest(
 
 def _title(name: str) -> str:
     return Path(name).name
-
-
-def _safe(name: str) -> str:
-    """A layer or file name as part of a file name: letters, digits, dot, dash; 50 at most."""
-    return re.sub(r"[^\w.-]+", "-", normalize("NFC", name)).strip(".-")[-50:] or "unnamed"
-
-
-def _target(path: object) -> Path:
-    try:
-        text = os.fspath(path)  # type: ignore[call-overload]
-        if not text or "\0" in text:
-            raise ValueError
-        target = Path(text).expanduser()
-        os.fsencode(target)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(
-            f"Pictures are saved under a path that a file can have; got {path!r}. Name a folder, "
-            "a .png or an .html."
-        ) from None
-    return target
-
-
-def _write_folder(shown: Shown, target: Path) -> list[Path]:
-    """Draw everything beside the target first, then move it there."""
-    pictures = shown.pictures()
-    names = ["index.html", *[name for name, _ in pictures]]
-    before = _written_before(target)
-    foreign = [name for name in names if name not in before and (target / name).exists()]
-    if foreign:
-        raise InputError(
-            f"'{foreign[0]}' in '{target}' was not written by layerscope show and would be "
-            "overwritten. Choose another folder, or move it away."
-        )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".layerscope-", dir=target.parent))
-        try:
-            with ThreadPoolExecutor(THREADS) as pool:
-                page = pool.submit(_write_page, shown.document, names, partial / "index.html")
-                drawn = [pool.submit(write_png, part, partial / name) for name, part in pictures]
-                for task in (page, *drawn):
-                    task.result()
-            target.mkdir(exist_ok=True)
-            for name in before - set(names):
-                (target / name).unlink(missing_ok=True)
-            for name in names:
-                (partial / name).replace(target / name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        reason = str(error) if isinstance(error, EnvironmentFailure) else error.strerror
-        raise EnvironmentFailure(
-            f"Pictures need a folder that can be written, and '{target}' cannot ({reason})."
-        ) from error
-    return [target / name for name in names]
-
-
-_WRITTEN = "<!-- written by layerscope show:"
-"""At the end of a page stand the names of all files that belong to it, in a comment."""
-
-
-def _write_page(made: Document, names: Sequence[str], path: Path) -> None:
-    write_html(made, path)
-    with path.open("a", encoding="utf-8") as page:
-        page.write(f"{_WRITTEN} {' '.join(names)} -->\n")
-
-
-def _written_before(folder: Path) -> set[str]:
-    """Files in a folder that an earlier page lists; it is no proof, so only likely names count."""
-    try:
-        with (folder / "index.html").open("rb") as page:
-            page.seek(max(0, page.seek(0, os.SEEK_END) - 2**20))
-            end = page.read().decode("utf-8", "replace")
-    except OSError:
-        return set()
-    comment = re.search(rf"{_WRITTEN} ([^<>]*) -->\s*\Z", end)
-    names = comment[1].split(" ") if comment else []
-    return {
-        name
-        for name in names
-        if re.fullmatch(r"index\.html|(overview|layer|overlay)[\w.-]*\.png", name)
-    }

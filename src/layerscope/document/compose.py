@@ -213,7 +213,13 @@ def whole_layer(maps: Floats, layer: Layer) -> tuple[tuple[Picture, ...], ...]:
     return tuple(tuple(row) for row in rows)
 
 
-def overlay(photo: Bytes, values: Floats, alpha: float = 0.4, signed: bool = False) -> Picture:
+def overlay(
+    photo: Bytes,
+    values: Floats,
+    alpha: float = 0.4,
+    signed: bool = False,
+    scale: ColourScale | None = None,
+) -> Picture:
     """Lay a map over the photo it comes from, each cell as the rectangle it covers.
 
     The photo loses its colours, so that all colour is the map's.
@@ -223,13 +229,14 @@ def overlay(photo: Bytes, values: Floats, alpha: float = 0.4, signed: bool = Fal
         values: float32 (h, w), one map or heatmap.
         alpha: how much of the colour of the map is seen, 0 to 1.
         signed: the sign of the values means something.
+        scale: of another map that this one is to be compared with; default its own.
 
     Raises:
         InputError: alpha is not between 0 and 1.
     """
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha must lie between 0 (photo) and 1 (map); got {alpha:g}.")
-    scale = scale_of(values, signed=signed)
+    scale = scale_of(values, signed=signed) if scale is None else scale
     rows, columns = (
         np.arange(length) * cells // length
         for length, cells in zip(photo.shape[:2], values.shape, strict=True)

@@ -272,6 +272,37 @@ class ChannelSheet:
 
 
 @dataclass(frozen=True, slots=True)
+class Heatmap:
+    """What one image shows about the evidence for an answer, with controls beside it.
+
+    Attributes:
+        name: of the image.
+        explained: what is explained, and its value.
+        photo: the image, uint8 (H, W, 3).
+        laid: the heatmap over the photo.
+        found: a title and the heatmap itself at its own resolution.
+        controls: a title and a map each, what is seen without the network or without training.
+        facts: names and values of the legend.
+        remarks: sentences on what is missing or not ordinary.
+        verdict: whether such heatmaps can be believed.
+        beside: numbers that decide nothing: name, value, chance level and meaning.
+        alt: what it shows, in a sentence.
+    """
+
+    name: str
+    explained: str
+    photo: Bytes
+    laid: Picture
+    found: tuple[str, Tile]
+    controls: tuple[tuple[str, Tile], ...]
+    facts: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...]
+    verdict: Verdict
+    beside: tuple[tuple[str, str, str, str], ...]
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Strips:
     """Rows of small pictures, each with a heading and a remark.
 
@@ -297,6 +328,7 @@ Part = (
     | MapGrid
     | Overview
     | ChannelSheet
+    | Heatmap
     | Strips
 )
 

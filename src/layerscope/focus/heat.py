@@ -72,6 +72,8 @@ class Heat:
         gap: of integrated gradients: abs(sum - (f(x) - f(baseline))) / abs(f(x) - f(baseline)),
             float32 (N,); else ``None``.
         image: position of the image among the inputs of the model.
+        model: name of the model.
+        pixels: the images as they came, before preprocessing, (H, W, C) each, not copied.
         skipped: files that could not be used, with the reasons.
         controls: what is set beside the maps; ``None`` where it was not asked for.
     """
@@ -94,6 +96,8 @@ class Heat:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     gap: Floats | None = None
     image: int = 0
+    model: str = ""
+    pixels: tuple[NDArray[Any], ...] = field(default=(), repr=False)
     skipped: tuple[Skipped, ...] = ()
     controls: Controls | None = None
 
@@ -130,7 +134,7 @@ class Heat:
         return ", ".join(said)
 
 
-_PER_IMAGE = ("raw", "ids", "classes", "names", "score", "empty")
+_PER_IMAGE = ("raw", "ids", "classes", "names", "score", "empty", "pixels")
 
 
 def joined(parts: Sequence[Heat]) -> Heat:
@@ -160,6 +164,7 @@ def joined(parts: Sequence[Heat]) -> Heat:
         **arrays,
         ids=tuple(name for part in parts for name in part.ids),
         names=tuple(name for part in parts for name in part.names),
+        pixels=tuple(image for part in parts for image in part.pixels),
         gap=np.concatenate(gaps) if gaps else None,
         skipped=parts[-1].skipped,
         controls=_joined_controls([part.controls for part in parts if part.controls]),

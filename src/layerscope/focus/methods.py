@@ -1,8 +1,5 @@
 """The attribution methods, each one row of a table."""
 
-import difflib
-
-from layerscope.errors import InputError
 from layerscope.focus import cams, gradients, perturbations
 from layerscope.focus.contract import (
     REDUCTIONS,
@@ -14,6 +11,7 @@ from layerscope.focus.contract import (
     share,
     switch,
 )
+from layerscope.focus.names import name_of
 
 _COLOURS = {"reduction": one_of(*REDUCTIONS)}
 _RELU = {"relu": switch(True)}
@@ -105,15 +103,5 @@ METHODS: dict[str, Method] = {
 
 
 def method_named(name: object) -> Method:
-    """Look up a method; ``_``, spaces and capitals do not matter.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    plain = str(name).casefold().replace("_", "-").replace(" ", "-")
-    for known, method in METHODS.items():
-        if plain.replace("-", "") == known.replace("-", ""):
-            return method
-    near = difflib.get_close_matches(plain, list(METHODS), 1, 0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"A method is one of {', '.join(METHODS)}; got {name!r}.{hint}")
+    """Look up a method, see `layerscope.focus.names.name_of`."""
+    return METHODS[name_of(name)]

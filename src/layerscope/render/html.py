@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,10 +35,12 @@ from layerscope.document.compose import (
 from layerscope.document.parts import (
     ChannelSheet,
     Document,
+    Heatmap,
     MapGrid,
     Overview,
     Part,
     Picture,
+    Tile,
     map_anchor,
 )
 from layerscope.render import write_whole
@@ -54,8 +56,8 @@ from layerscope.render.sheet import (
 from layerscope.vocabulary import Floats
 
 TILE, OVERVIEW_TILE, OVERVIEW_TILES = 112, 36, 7
-HEAD, STRIP = 64, 72
-"""Sides of photos at the head of a column, and of the pictures of a strip."""
+HEAD, STRIP, HEAT = 64, 72, 200
+"""Sides of photos at the head of a column, of the pictures of a strip, and of heatmaps."""
 FEW_BYTES, SMALL_QUALITY = 2500, 75
 COARSER = 7
 """Of the 252 steps of a colour scale, so many look alike in a sheet: a third less to store."""
@@ -134,6 +136,7 @@ def _environment() -> jinja2.Environment:
         map_anchor,
         map_image,
         beside,
+        heat_image,
         note_of,
         overview_scales,
         picture_image,
@@ -152,6 +155,7 @@ def _environment() -> jinja2.Environment:
         overview_tiles=OVERVIEW_TILES,
         few_layers=FEW_LAYERS,
         head=HEAD,
+        heat=HEAT,
         coarser=COARSER,
     )
     return environment
@@ -197,6 +201,14 @@ def map_image(
     place[used] = np.arange(len(used))
     source = _uri(encode(place[cells], PALETTES[scale.palette][used]))
     return Image(source, plain(alt), width, height, True)
+
+
+def heat_image(part: Heatmap, one: Tile) -> Image:
+    """Return a map at the size that the photo beside it has."""
+    photo = photo_image(part.photo, "", HEAT)
+    shown = map_image(one.values, one.scale, one.alt, HEAT * SHARPEST)
+    cells = max(one.values.shape) <= HEAT
+    return replace(shown, width=photo.width, height=photo.height, cells=cells)
 
 
 def picture_image(picture: Picture, cells: bool = False, small: bool = False) -> Image:

@@ -18,8 +18,9 @@ from layerscope.document.compose import (
     short_facts,
     short_legend,
 )
-from layerscope.document.parts import MapGrid, Overview, Picture
+from layerscope.document.parts import Heatmap, MapGrid, Overview, Picture
 from layerscope.render import write_whole
+from layerscope.render.heat import heat_sheet
 from layerscope.render.sheet import (
     GREY,
     INK,
@@ -60,7 +61,7 @@ PLANS = (
 """Up to how many layers a plan serves: a screen holds about ten rows of large tiles, and sixty of
 small ones in three columns."""
 
-Drawable = MapGrid | Overview | Picture
+Drawable = MapGrid | Overview | Picture | Heatmap
 
 MARGIN, GAP, LABEL, LABEL_WIDTH = 28, 14, 18, 36
 TILE, ROW_TILE, SMALL_TILE = 112, 96, 56
@@ -97,6 +98,8 @@ def draw(part: Drawable, native: bool = False) -> Bytes:
         return _several(part, native) if len(part.photos) > 1 else _grid(part, native)
     if isinstance(part, Overview):
         return _overview(part)
+    if isinstance(part, Heatmap):
+        return heat_sheet(part)
     return _picture(part)
 
 

@@ -216,6 +216,24 @@ def tile(values: Floats, scale: ColourScale, target: int) -> Bytes:
     return framed(_enlarged(colourise(averaged(values, smaller), scale), larger))
 
 
+def covering(values: Floats, scale: ColourScale, height: int, width: int) -> Bytes:
+    """Return one map as a picture of exactly this size: each cell as the rectangle it covers.
+
+    Where there are more cells than pixels, a pixel has the mean of what it covers.
+    """
+    if one_value(values):
+        return crossed(height, width, colourise(values[:1, :1], scale)[0, 0])
+    kept = min(values.shape[0], height), min(values.shape[1], width)
+    if kept != values.shape:
+        small = Image.fromarray(values).resize(kept[::-1], Image.Resampling.BOX)
+        values = np.asarray(small, np.float32)
+    rows, columns = (
+        np.arange(length) * cells // length
+        for length, cells in zip((height, width), values.shape, strict=True)
+    )
+    return colourise(values[np.ix_(rows, columns)], scale)
+
+
 def sized(rgb: Bytes, target: int) -> Bytes:
     """Return a small picture with a frame, enlarged or averaged like a tile."""
     larger, smaller = enlargement(rgb.shape, target)

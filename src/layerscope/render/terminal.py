@@ -11,6 +11,7 @@ from layerscope.document.parts import (
     ChannelSheet,
     Document,
     FindingCard,
+    Heatmap,
     Links,
     MapGrid,
     Note,
@@ -76,6 +77,8 @@ def _lowered(part: Part, console: Console) -> RenderableType:
             return blocks(fitted(part.rgb, 64, 64)) if previews else _words(part.alt)
         case ChannelSheet():
             return _channels(part)
+        case Heatmap():
+            return _heatmap(part, previews)
         case Strips():
             return Group(*(_words(f"{head}: {words}") for head, words, _ in part.rows))
         case Table():
@@ -99,6 +102,14 @@ def _channels(part: ChannelSheet) -> Columns:
             cells = (row.verdict, row.reason, *(tile.words for tile in row.tiles))
             columns.add_row(str(row.channel), *map(_words, cells))
     return columns
+
+
+def _heatmap(part: Heatmap, previews: bool) -> RenderableType:
+    pictures = [blocks(fitted(part.laid.rgb, 2 * PHOTO, PHOTO))] if previews else []
+    facts = [_words(f"{name}: {value}", "dim") for name, value in part.facts]
+    remarks = [_words(remark) for remark in part.remarks]
+    head = (_words(part.name, "bold"), _words(part.explained), _words(part.verdict.verdict))
+    return Group(*head, *pictures, *facts, *remarks)
 
 
 def _weight(severity: str) -> str:
