@@ -14,6 +14,7 @@ from layerscope.focus.controls import Beside, beside
 from layerscope.focus.gate import MOST
 from layerscope.focus.heat import RESAMPLER, Heat, cleaned
 from layerscope.focus.methods import method_named
+from layerscope.focus.names import check_layer
 from layerscope.focus.places import image_of, place
 from layerscope.focus.targets import PREDICTED, Explained, Indices, Target, explained, wanted
 from layerscope.images.labels import ClassNames
@@ -89,11 +90,7 @@ def question(
         InputError: no such method or parameter, or a layer for a method without one.
     """
     found = method_named(method)
-    if layer is not None and "layer" not in found.needs:
-        raise InputError(
-            f"{found.name} looks at the image and takes no layer; got {layer!r}. Leave it out, or "
-            "use grad-cam."
-        )
+    check_layer(found.name, layer)
     complete = found.complete(parameters)
     return Question(found, complete, target, layer, output, names, seed, batch_size, controls)
 
@@ -224,8 +221,15 @@ def _heat(asked: Question, job: Job, found: Found, batch: Batch) -> Heat:
         parameters=asked.parameters,
         gap=found.gap,
         image=job.image,
+        model=job.explained.traced.model.name,
+        pixels=_images(job, batch),
         skipped=batch.skipped,
     )
+
+
+def _images(job: Job, batch: Batch) -> tuple[Array, ...]:
+    """The images as they came, without a copy; where there are several inputs, as they are fed."""
+    return tuple(batch.pixels if len(batch.inputs) == 1 else batch.inputs[job.image])
 
 
 def _is_list(target: Target) -> bool:
