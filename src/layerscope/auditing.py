@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 
 from layerscope.audit.clarity import Clarity, clarity, clarity_panel
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
+from layerscope.audit.focus import Looked, focus_panel, unreliable_heatmap
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
-from layerscope.audit.performance import Performance, low_accuracy, performance, performance_panel
+from layerscope.audit.performance import (
+    Performance,
+    answers_of,
+    low_accuracy,
+    performance,
+    performance_panel,
+)
 from layerscope.audit.result import (
     Audit,
     DataSet,
@@ -21,6 +28,7 @@ from layerscope.audit.result import (
     layer_results,
 )
 from layerscope.document.report import report
+from layerscope.focus.heat import Heat
 from layerscope.measures.depth import regime
 from layerscope.model.preparation import Preparation
 from layerscope.profile import Profile, write_profile
@@ -50,6 +58,7 @@ class Audited:
         prepared: how the images were prepared, and why.
         channels: the table of channels with their verdicts.
         gallery: what the report shows of each layer; ``None`` where there is nothing to show.
+        looks: heatmaps of some images; ``None`` where the focus panel was not asked for.
     """
 
     result: Audit
@@ -58,6 +67,7 @@ class Audited:
     prepared: Preparation | None = field(default=None, repr=False)
     channels: pd.DataFrame | None = field(default=None, repr=False)
     gallery: Gallery | None = field(default=None, repr=False)
+    looks: "Looks | None" = field(default=None, repr=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -104,6 +114,23 @@ class Audited:
 
 
 @dataclass(frozen=True)
+class Looks:
+    """Heatmaps of some images for the focus panel.
+
+    Attributes:
+        panel: what the panel rests on; ``None`` where no heatmap could be made.
+        reason: why.
+        heat: the heatmaps with their controls.
+        labels: the true class of each, -1 where unknown.
+    """
+
+    panel: Looked | None
+    reason: str = ""
+    heat: Heat | None = None
+    labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Split:
     """One set of images, as far as the model's answers to them go.
 
@@ -128,6 +155,15 @@ class Split:
         return DataSet(int(self.outputs.read.sum()), names, self.outputs.skipped, assumed)
 
     @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The class that the model predicts, per image; -1 where there is none."""
+        found = np.full(len(self.outputs.read), -1, np.int64)
+        predictions = self.outputs.predictions
+        if predictions is not None and self.outputs.read.any():
+            found[self.outputs.read] = answers_of(predictions[self.outputs.read])[0]
+        return found
+
+    @property
     def performance(self) -> Performance:
         """Accuracy and its company."""
         known = self.outputs.labels[self.outputs.read]
@@ -149,6 +185,7 @@ def judged(
     train: Split | None,
     profile: Profile | None,
     plan: Plan,
+    looked: "Looks | None" = None,
 ) -> Audited:
     """Apply the rules of every panel that was asked for.
 
@@ -161,6 +198,7 @@ def judged(
         train: the training images, if there are any.
         profile: the measurements; needed for the clarity panel.
         plan: what was done.
+        looked: heatmaps; needed for the focus panel.
     """
     findings, filled = list(_of_inputs(prepared, test, train)), dict[PanelName, Panel]()
     clear: Clarity | None = None
@@ -172,6 +210,9 @@ def judged(
     if "performance" in panels:
         filled["performance"] = performance_panel(found)
         findings += low_accuracy(found, test.data.order_assumed)
+    if looked is not None:
+        filled["focus"] = focus_panel(looked.panel, looked.reason)
+        findings += unreliable_heatmap(looked.panel)
     rows: tuple[LayerResult, ...] = ()
     if clear is not None:
         rows = layer_results(layers.values(), clear.channels, depths, clear.learned)
@@ -196,7 +237,8 @@ def judged(
             answers,
             clear.open_questions,
         )
-    return Audited(result, profile, plan, prepared, clear.channels if clear else None)
+    channels = clear.channels if clear else None
+    return Audited(result, profile, plan, prepared, channels, looks=looked)
 
 
 def _of_inputs(prepared: Preparation | None, test: Split, train: Split | None) -> list[Finding]:

@@ -6,11 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.findings import PanelName
+from layerscope.audit.focus import Looked, cases
 from layerscope.audit.result import ModelFacts
-from layerscope.auditing import Audited, Split, judged
+from layerscope.auditing import Audited, Looks, Split, judged
 from layerscope.errors import InputError
+from layerscope.feed import Batch
+from layerscope.focus.gate import MOST
+from layerscope.focusing import controls_of, heat_of, question
 from layerscope.images import Preprocessing, Source
 from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.measures.coherence import Encoder, Hog
@@ -18,6 +24,7 @@ from layerscope.model.room import batch_size
 from layerscope.model.taps import Tap
 from layerscope.model.weights import weights_hash
 from layerscope.profile import Profile
+from layerscope.run.crops import pixels_at
 from layerscope.run.evidence import collect
 from layerscope.run.local import Progress
 from layerscope.run.outputs import Outputs, of_profile, outputs
@@ -27,6 +34,8 @@ from layerscope.run.subject import forward, subject_of, versions
 from layerscope.store.directory import RunDirectory, open_run
 
 NULLS = ("noise", "twin")
+MOST_SHOWN = 16
+"""Images whose heatmaps a report shows."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,10 @@ class Examined:
             test = self._judgeable(answers, source)
             trained = self._split(train) if train is not None else None
             facts = ModelFacts(self.name, plan.model, intake.model.count_params())
-            result = judged(facts, subject.layers, prepared, panels, test, trained, found, plan)
+            looks = self._looks(source, steps, test) if "focus" in panels else None
+            result = judged(
+                facts, subject.layers, prepared, panels, test, trained, found, plan, looks
+            )
             if found is not None and result.channels is not None:
                 gallery = collect(
                     subject, source, plan, found, result.channels, CHANNEL_VERDICTS, tell
@@ -109,6 +121,41 @@ class Examined:
             if directory is not None:
                 result.write(run)
         return result
+
+    def _looks(self, source: Source, steps: Preprocessing | None, test: Split) -> Looks:
+        """Heatmaps of some images, and whether to believe them."""
+        read, labels = test.outputs.read, test.outputs.labels
+        some = np.flatnonzero(read)
+        some = some[np.linspace(0, len(some) - 1, min(MOST, len(some))).round().astype(int)]
+        shown = cases(test.predicted, labels, read, MOST_SHOWN)
+        try:
+            asked = question(names=self.intake.classes, seed=self.seed, batch_size=self.rows)
+            about = asked.explained(self.intake.traced)
+            rows = asked.rows(self.intake.traced, asked.tap(about))
+            self.tell(Progress("heatmaps", 0, len(shown)))
+            tried, places = self._batch(source, steps, some.tolist())
+            photos = [source.photos[at] for at in places] if source.photos else None
+            beside = controls_of(asked, self.intake, tried.inputs, rows, photos)
+            batch, places = self._batch(source, steps, shown)
+            heat = heat_of(asked, self.intake, batch, rows, beside)
+        except InputError as error:
+            return Looks(None, str(error))
+        self.tell(Progress("heatmaps", len(shown), len(shown)))
+        panel = Looked(beside.gate, heat.method, heat.layer, beside.no_twin)
+        return Looks(panel, "", heat, tuple(labels[places].tolist()))
+
+    @staticmethod
+    def _batch(
+        source: Source, steps: Preprocessing | None, places: Sequence[int]
+    ) -> tuple[Batch, list[int]]:
+        """Some images, those of the size of the first, ready for the model; and their places."""
+        found = list(pixels_at(source, places))
+        alike = [(at, image) for at, image in found if image.shape == found[0][1].shape]
+        stacked = np.stack([image for _, image in alike])
+        ready = stacked if steps is None else steps.apply(stacked)
+        ids = source.ids or ()
+        names = tuple(ids[at] for at, _ in alike)
+        return Batch([ready], names, [image for _, image in alike]), [at for at, _ in alike]
 
     def _split(self, images: Images) -> Split:
         source, steps = self.intake.open(images)

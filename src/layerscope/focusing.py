@@ -59,6 +59,12 @@ class Question:
         """The layer, for methods that need one."""
         return place(about, self.layer) if "layer" in self.method.needs else None
 
+    def rows(self, traced: TracedModel, tap: Tap | None) -> int:
+        """How many images, or changed versions of one, a pass holds."""
+        kept = [tap] if tap else traced.taps if "gradient" in self.method.needs else []
+        # A map comes with its gradient, and the way back to the image needs every map.
+        return self.batch_size or max(1, batch_size(traced, kept, 2 * MOST_IMAGES) // 2)
+
 
 def question(
     method: str = "grad-cam",
@@ -114,27 +120,45 @@ def stream(asked: Question, intake: Intake, images: Images) -> Iterator[Heat]:
     tap = asked.tap(about)
     if not _is_list(asked.target):
         wanted(about, asked.target, asked.names, 1)
-    kept = [tap] if tap else intake.traced.taps if "gradient" in asked.method.needs else []
-    # A map comes with its gradient, and the way back to the image needs every map.
-    rows = asked.batch_size or max(1, batch_size(intake.traced, kept, 2 * MOST_IMAGES) // 2)
-    return _each(asked, intake, images, rows)
+    return _each(asked, intake, images, asked.rows(intake.traced, tap))
 
 
 def _each(asked: Question, intake: Intake, images: Images, rows: int) -> Iterator[Heat]:
     batches, controls = intake.feed(images, rows), None
     if asked.controls:
         some, batches = _some(intake, images, batches, rows)
-        controls = _controls(asked, intake, some, rows) if some else None
+        controls = controls_of(asked, intake, some, rows) if some else None
     past = 0
     for batch in batches:
-        for values in batch.inputs:
-            check_finite(values, batch.ids)
-        job = _job(asked, batch, intake.fitting(batch.inputs), rows, past)
-        heat = _heat(asked, job, asked.method.run(job), batch)
-        yield heat if controls is None else replace(heat, controls=controls.of(job, heat))
+        yield heat_of(asked, intake, batch, rows, controls, past)
         past += len(batch.ids)
     if _is_list(asked.target) and len(asked.target) != past:  # type: ignore[arg-type]
         raise _mismatch(len(asked.target), str(past))  # type: ignore[arg-type]
+
+
+def heat_of(
+    asked: Question,
+    intake: Intake,
+    batch: Batch,
+    rows: int,
+    controls: Beside | None = None,
+    past: int = 0,
+) -> Heat:
+    """The heat of one batch of images.
+
+    Args:
+        asked: the question.
+        intake: of the model.
+        batch: images that are ready for the model.
+        rows: images, or changed versions of one, in one pass.
+        controls: what stands beside all heatmaps of the question.
+        past: how many images came before, for a list of targets.
+    """
+    for values in batch.inputs:
+        check_finite(values, batch.ids)
+    job = _job(asked, batch, intake.fitting(batch.inputs), rows, past)
+    heat = _heat(asked, job, asked.method.run(job), batch)
+    return heat if controls is None else replace(heat, controls=controls.of(job, heat))
 
 
 def _some(
@@ -161,14 +185,29 @@ def _stacked(parts: Sequence[Sequence[Array]]) -> list[Array]:
     return [np.concatenate(inputs)[:MOST] for inputs in zip(*alike, strict=True)]
 
 
-def _controls(asked: Question, intake: Intake, inputs: list[Array], rows: int) -> Beside:
-    """The controls that all heatmaps of a question share."""
+def controls_of(
+    asked: Question,
+    intake: Intake,
+    inputs: Sequence[Array],
+    rows: int,
+    photos: Sequence[str] | None = None,
+) -> Beside:
+    """The controls that all heatmaps of a question share.
+
+    Args:
+        asked: the question.
+        intake: of the model.
+        inputs: images to test the method on, ready for the model, at most
+            `layerscope.focus.gate.MOST`.
+        rows: images in one pass.
+        photos: what each was cut from; by default each is one of its own.
+    """
     about = asked.explained(intake.fitting(inputs))
     index = np.full(len(inputs[0]), PREDICTED, np.int64)
     job = _of_inputs(asked, about, inputs, index, rows)
     preprocessing = intake.named.name if intake.named else "auto"
     named = {"preprocessing": preprocessing, "versions": versions()}
-    return beside(asked.method, job, None if callable(asked.target) else named)
+    return beside(asked.method, job, None if callable(asked.target) else named, photos)
 
 
 def _job(asked: Question, batch: Batch, traced: TracedModel, rows: int, past: int) -> Job:

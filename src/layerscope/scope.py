@@ -318,7 +318,7 @@ class Scope:
             images: images that the model was not trained on, see `maps`; at best 100 and more,
                 labelled.
             train: images that it was trained on.
-            panels: names of those to fill, so far ``clarity`` and ``performance``; default all.
+            panels: names of those to fill, so far ``clarity``, ``focus`` and ``performance``; default all.
             layers: see `maps`.
             batch_size: see `maps`.
             directory: where the run is kept and the report is written; by default nowhere, see

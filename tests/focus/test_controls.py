@@ -140,7 +140,7 @@ def test_one_baseline_that_is_not_beaten_is_enough_for_unreliable():
 def test_few_images_are_not_tested_unless_more_were_before(scope, data, cache):
     alone = scope.focus(data.images[:2], method="occlusion").controls.gate
     assert alone.verdict == "not-tested"
-    assert "8 images" in alone.reason
+    assert "8 different images" in alone.reason
     assert alone.gains == ()
     before = scope.focus(data.images, method="occlusion").controls.gate
     assert scope.focus(data.images[:2], method="occlusion").controls.gate == before
@@ -149,6 +149,19 @@ def test_few_images_are_not_tested_unless_more_were_before(scope, data, cache):
         scope.focus(data.images[:2], method="occlusion", patch=3).controls.gate.verdict
         == "not-tested"
     )
+
+
+def test_copies_of_one_image_and_crops_of_one_photo_count_once(scope, data, cache):
+    copies = np.repeat(data.images[:4], 8, 0)
+    found = scope.focus(copies, method="integrated-gradients").controls.gate
+    assert found.verdict == "not-tested"
+    assert "there are 4" in found.reason
+    gains = np.column_stack([np.repeat([0.1, 0.9], 16), np.zeros((32, 2))])
+    gains += 0.01 * np.random.default_rng(0).standard_normal(gains.shape)
+    of_photos = judged(gains, np.repeat(np.arange(8), 4))
+    alone = judged(gains)
+    assert of_photos.gains[0].low < alone.gains[0].low
+    assert judged(gains, np.repeat(np.arange(4), 8)).verdict == "not-tested"
 
 
 def test_a_test_is_done_once_per_model_and_images(scope, data, cache, monkeypatch):

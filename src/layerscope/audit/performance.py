@@ -144,7 +144,7 @@ def performance(
         return Performance(reason=reason)
     known = np.asarray(labels) >= 0
     truth = np.asarray(labels)[known].astype(np.int64)
-    answers, confidence, classes = _answers(np.asarray(predictions)[known])
+    answers, confidence, classes = answers_of(np.asarray(predictions)[known])
     if not len(truth):
         return Performance(reason=unlabelled)
     if truth.max() >= classes:
@@ -183,7 +183,7 @@ def _unsuitable(predictions: Array | Mapping[str, Array], labels: Array) -> str:
     return ""
 
 
-def _answers(predictions: Array) -> tuple[NDArray[np.int64], Array | None, int]:
+def answers_of(predictions: Array) -> tuple[NDArray[np.int64], Array | None, int]:
     """Strongest class per image (-1 if not finite), its probability if there is one, classes."""
     if predictions.ndim == 1 or predictions.shape[1] == 1:
         return _binary(predictions.reshape(-1).astype(np.float64))

@@ -56,7 +56,7 @@ def sentences(panels: Mapping[PanelName, Panel], findings: Sequence[Finding]) ->
     """
     verdicts = {name: panels[name].verdict if name in panels else "not-tested" for name in PANELS}
     said = [*_broken(findings), *_doubts(findings)]
-    said += [panels[name].summary for name in ("performance", "clarity") if name in panels]
+    said += [panels[name].summary for name in ("performance", "clarity", "focus") if name in panels]
     said += _together(verdicts)
     missing = [name for name in PANELS if verdicts[name] == "not-tested"]
     return (*said, f"Not tested: {conjoined(missing)}.") if missing else tuple(said)

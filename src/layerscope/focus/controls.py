@@ -50,7 +50,12 @@ class Beside:
         return Controls(self.gate, twin, likeness, sobel(job.pixels), self.no_twin)
 
 
-def beside(method: Method, job: Job, named: Mapping[str, Any] | None) -> Beside:
+def beside(
+    method: Method,
+    job: Job,
+    named: Mapping[str, Any] | None,
+    photos: Sequence[str] | None = None,
+) -> Beside:
     """Make a twin and test the method, on at most `layerscope.focus.gate.MOST` images.
 
     With too few images to test it on, the last test of the same method, layer and model counts.
@@ -60,6 +65,7 @@ def beside(method: Method, job: Job, named: Mapping[str, Any] | None) -> Beside:
         job: the images to test it on; its classes count only where the target is a function.
         named: what the result depends on apart from model, images and parameters, as a JSON
             object; ``None`` if it cannot be named, so that nothing is kept.
+        photos: what each image was cut from; by default each is one of its own.
     """
     explained = job.explained
     try:
@@ -68,25 +74,39 @@ def beside(method: Method, job: Job, named: Mapping[str, Any] | None) -> Beside:
     except ModelError as error:
         twin, reason = None, str(error)
     key = None if named is None else _key(method, job, named)
-    return Beside(method, _gate(method, job, twin, key), twin, reason)
+    groups = _groups(job.inputs, photos)
+    return Beside(method, _gate(method, job, twin, key, groups), twin, reason)
 
 
-def _gate(method: Method, job: Job, twin: Twin | None, key: Mapping[str, Any] | None) -> Gate:
-    names = ("gains", "beside")
-    if len(job.pixels) < FEWEST:
+def _groups(inputs: Sequence[Array], photos: Sequence[str] | None) -> Indices:
+    """A number per image, the same for copies and for parts of one photo."""
+    names = photos or ()
+    if len(set(names)) == len(names):  # each says its own name: then copies may still be found
+        names = [_digest([x[i] for x in inputs]) for i in range(len(inputs[0]))]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _gate(
+    method: Method, job: Job, twin: Twin | None, key: Mapping[str, Any] | None, groups: Indices
+) -> Gate:
+    names = ("gains", "beside", "groups")
+    if len(np.unique(groups)) < FEWEST:
         known = remembered_arrays(key, names) if key else None
-        return judged(np.empty((len(job.pixels), 3))) if known is None else _said(known)
+        return judged(np.empty((len(groups), 3)), groups) if known is None else _said(known)
     if key is None:
-        return _said(_tested(method, job, twin, None))
-    seen = {**key, "inputs": _digest(job.inputs)}
-    found = cached_arrays(seen, names, lambda: _tested(method, job, twin, seen), remember=key)
-    return _said(found)
+        return _said(_tested(method, job, twin, None) | {"groups": groups})
+    seen = {**key, "inputs": _digest(job.inputs), "groups": groups.tolist()}
+
+    def compute() -> dict[str, Array]:
+        return _tested(method, job, twin, seen) | {"groups": groups}
+
+    return _said(cached_arrays(seen, names, compute, remember=key))
 
 
 def _said(found: Mapping[str, Array]) -> Gate:
     values = dict(zip(_BESIDE, found["beside"].tolist(), strict=True))
     known = {name: value for name, value in values.items() if np.isfinite(value)}
-    return replace(judged(found["gains"]), beside=known)
+    return replace(judged(found["gains"], found["groups"]), beside=known)
 
 
 def _tested(

@@ -149,14 +149,21 @@ def relevance_gains(ends: Doubles, curves: Doubles) -> Doubles:
     return np.asarray(np.divide(lead, spread, out=np.zeros_like(lead), where=spread > 0))
 
 
-def judged(gains: Doubles) -> Gate:
-    """What follows from the SRG of a method and of `RIVALS`, (N, 3)."""
-    if len(gains) < FEWEST:
-        few = f"it takes {FEWEST} images or more, and there are {len(gains)}"
-        return Gate("not-tested", few, images=len(gains))
+def judged(gains: Doubles, groups: NDArray[np.int64] | None = None) -> Gate:
+    """What follows from the SRG of a method and of `RIVALS`.
+
+    Args:
+        gains: (N, 3).
+        groups: (N,), equal for copies of one image and crops of one photo, which count as one.
+    """
+    groups = np.arange(len(gains)) if groups is None else groups
+    different = len(np.unique(groups))
+    if different < FEWEST:
+        few = f"it takes {FEWEST} different images or more, and there are {different}"
+        return Gate("not-tested", few, images=different)
     own = gains[:, :1]
     leads = np.concatenate([own, own - gains[:, 1:]], 1)
-    low, high = interval(leads)
+    low, high = interval(leads, groups=groups)
     found = tuple(
         Gain(name, float(leads[:, at].mean()), float(low[at]), float(high[at]))
         for at, name in enumerate(("random", *RIVALS))

@@ -323,7 +323,7 @@ Test = Annotated[
 Train = Annotated[str | None, typer.Option(metavar="IMAGES", help="Images that it was trained on.")]
 Run = Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Directory of the run.")]
 Panels = Annotated[
-    str | None, typer.Option(metavar="NAME[,NAME]", help="clarity, performance. Default: all.")
+    str | None, typer.Option(metavar="NAME[,NAME]", help="clarity, focus, performance. Default: all.")
 ]
 FailOn = Annotated[
     str,
