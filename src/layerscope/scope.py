@@ -17,9 +17,10 @@ from layerscope.effects import Effects, effects
 from layerscope.errors import InputError
 from layerscope.examining import Examined
 from layerscope.feed import Batch, Collected, check_finite
-from layerscope.focus.heat import Heat, joined
+from layerscope.focus.heat import joined
 from layerscope.focus.targets import Target
 from layerscope.focusing import question, stream
+from layerscope.heatmaps import Heatmaps
 from layerscope.images import Source, class_names, preprocessing
 from layerscope.images.resize import HOWS
 from layerscope.intake import MOST_IMAGES as MOST_IN_BATCH
@@ -231,7 +232,7 @@ class Scope:
         method: str = "grad-cam",
         layer: str | None = None,
         **parameters: Any,
-    ) -> Heat:
+    ) -> Heatmaps:
         """Where the model looks; see `layerscope.focusing.question`.
 
         Args:
@@ -240,9 +241,15 @@ class Scope:
                 outputs; default the predicted class of each image.
             method: a name of `layerscope.focus.methods.METHODS`.
             layer: an exact path; default the last map with more than one pixel.
-            parameters: of the method; ``output``, the name of one of several; ``batch_size``.
+            parameters: of the method; ``output``, the name of one of several; ``batch_size``;
+                ``controls=False`` for heatmaps without controls beside them.
+
+        Returns:
+            `layerscope.heatmaps.Heatmaps`: numbers that show themselves in a notebook;
+            ``.save(path)`` writes the pictures.
         """
-        return joined(list(self.focus_stream(images, target, method, layer, **parameters)))
+        parts = list(self.focus_stream(images, target, method, layer, **parameters))
+        return Heatmaps.of(joined(parts))
 
     def focus_stream(
         self,
@@ -251,10 +258,10 @@ class Scope:
         method: str = "grad-cam",
         layer: str | None = None,
         **parameters: Any,
-    ) -> Iterator[Heat]:
+    ) -> Iterator[Heatmaps]:
         """The same as `focus` batch by batch, in constant memory; arguments are checked at once."""
         asked = question(method, target, layer, self.classes, self.seed, **parameters)
-        return stream(asked, self._intake, images)
+        return map(Heatmaps.of, stream(asked, self._intake, images))
 
     def effects(self, images: Images, layer: str, target: Target = None, **asked: Any) -> Effects:
         """What each channel of a layer does to the answer; see `layerscope.effects.effects`."""
