@@ -132,7 +132,7 @@ def _patches(
     """Patches that are not flat, the number of their image and their upper left."""
     windows = pool.windows(sources, side, step)
     count, rows, columns, size = windows.shape
-    grid = np.stack(np.mgrid[:rows, :columns], -1).reshape(-1, 2) * step
+    grid = np.moveaxis(np.mgrid[:rows, :columns], 0, -1).reshape(-1, 2) * step
     flat = windows.reshape(-1, size)
     live = np.einsum("sd,sd->s", flat, flat) > _MOSTLY_FLAT
     owner = np.repeat(np.arange(count), rows * columns)
