@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from layerscope.audit.clarity import Clarity, clarity, clarity_panel
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
-from layerscope.audit.focus import Looked, focus_panel, unreliable_heatmap
+from layerscope.audit.focus import Looks, focus_panel, unreliable_heatmap
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
 from layerscope.audit.performance import (
     Performance,
@@ -28,7 +28,6 @@ from layerscope.audit.result import (
     layer_results,
 )
 from layerscope.document.report import report
-from layerscope.focus.heat import Heat
 from layerscope.measures.depth import regime
 from layerscope.model.preparation import Preparation
 from layerscope.profile import Profile, write_profile
@@ -67,7 +66,7 @@ class Audited:
     prepared: Preparation | None = field(default=None, repr=False)
     channels: pd.DataFrame | None = field(default=None, repr=False)
     gallery: Gallery | None = field(default=None, repr=False)
-    looks: "Looks | None" = field(default=None, repr=False)
+    looks: Looks | None = field(default=None, repr=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -105,29 +104,12 @@ class Audited:
             run.write_table(VERDICTS, self.channels[_OF_VERDICTS], {"model": self.plan.model})
         with replacing(run.path / RESULT) as file:
             file.write(self.result.to_json().encode())
-        write_html(report(self.result, self.gallery), run.path / REPORT)
+        write_html(report(self.result, self.gallery, self.looks), run.path / REPORT)
         run.finish()
         return run.path / REPORT
 
     def _repr_html_(self) -> str:
-        return DocumentDisplay(report(self.result, self.gallery))._repr_html_()
-
-
-@dataclass(frozen=True)
-class Looks:
-    """Heatmaps of some images for the focus panel.
-
-    Attributes:
-        panel: what the panel rests on; ``None`` where no heatmap could be made.
-        reason: why.
-        heat: the heatmaps with their controls.
-        labels: the true class of each, -1 where unknown.
-    """
-
-    panel: Looked | None
-    reason: str = ""
-    heat: Heat | None = None
-    labels: tuple[int, ...] = ()
+        return DocumentDisplay(report(self.result, self.gallery, self.looks))._repr_html_()
 
 
 @dataclass(frozen=True)
@@ -185,7 +167,7 @@ def judged(
     train: Split | None,
     profile: Profile | None,
     plan: Plan,
-    looked: "Looks | None" = None,
+    looked: Looks | None = None,
 ) -> Audited:
     """Apply the rules of every panel that was asked for.
 
@@ -229,16 +211,16 @@ def judged(
         provenance=_provenance(plan),
     )
     if clear is not None:
-        answers = clear.learned.values()
-        filled["clarity"] = clarity_panel(
-            result.channels,
-            clear.judged,
-            result.test.images,
-            answers,
-            clear.open_questions,
-        )
+        filled["clarity"] = _clarity_panel(clear, result)
     channels = clear.channels if clear else None
     return Audited(result, profile, plan, prepared, channels, looks=looked)
+
+
+def _clarity_panel(clear: Clarity, result: Audit) -> Panel:
+    answers = clear.learned.values()
+    return clarity_panel(
+        result.channels, clear.judged, result.test.images, answers, clear.open_questions
+    )
 
 
 def _of_inputs(prepared: Preparation | None, test: Split, train: Split | None) -> list[Finding]:

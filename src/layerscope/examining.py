@@ -10,9 +10,9 @@ import numpy as np
 
 from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.findings import PanelName
-from layerscope.audit.focus import Looked, cases
+from layerscope.audit.focus import Looked, Looks, cases
 from layerscope.audit.result import ModelFacts
-from layerscope.auditing import Audited, Looks, Split, judged
+from layerscope.auditing import Audited, Split, judged
 from layerscope.errors import InputError
 from layerscope.feed import Batch
 from layerscope.focus.gate import MOST

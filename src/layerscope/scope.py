@@ -118,6 +118,10 @@ class Scope:
         """What is done to image files, and why; see `layerscope.intake.Intake.preparation`."""
         return self._intake.preparation(images)
 
+    def resized(self, images: Images) -> str:
+        """How image files come to the model's size, in a sentence; empty where they do not."""
+        return self._intake.resized(images)
+
     @cached_property
     def layers(self) -> pd.DataFrame:
         """One row per convolution and block, see `layerscope.vocabulary.Layer`."""
@@ -325,7 +329,8 @@ class Scope:
             images: images that the model was not trained on, see `maps`; at best 100 and more,
                 labelled.
             train: images that it was trained on.
-            panels: names of those to fill, so far ``clarity``, ``focus`` and ``performance``; default all.
+            panels: names of those to fill, so far ``clarity``, ``focus`` and ``performance``;
+                default all.
             layers: see `maps`.
             batch_size: see `maps`.
             directory: where the run is kept and the report is written; by default nowhere, see

@@ -1,10 +1,15 @@
 """The focus panel: what follows from the gate, and which images are shown."""
 
+import keras
 import numpy as np
 import pytest
 
 from layerscope.audit.focus import Looked, cases, focus_panel, unreliable_heatmap
+from layerscope.document.report import report
 from layerscope.focus.gate import Gain, Gate
+from layerscope.render.html import html
+from layerscope.scope import Scope
+from layerscope.testing import planted
 
 
 def looked(verdict="believable", edges=(0.3, 0.2, 0.4), **more) -> Looked:
@@ -76,3 +81,31 @@ def test_without_labels_an_even_spread_is_shown(most):
     assert found[0] == 0
     assert 2 not in found
     assert len(set(found)) == len(found)
+
+
+def test_the_report_shows_right_and_wrong_answers_with_their_controls(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    data = planted.stamped(24, 5)
+    wrong = data.labels.copy()
+    wrong[:3] = (wrong[:3] + 1) % 4
+    np.savez(tmp_path / "x.npz", x=data.images, y=wrong)
+    found = Scope(planted.stamp_net(), "none").audit(tmp_path / "x.npz", panels=["focus"])
+    assert found.panels["focus"].verdict in ("believable", "unreliable")
+    assert len(found.looks.heat) == len(found.looks.labels) <= 16
+    page = html(report(found.result, looks=found.looks))
+    assert page.count("answered wrong") == 3
+    assert page.count("answered right") == len(found.looks.labels) - 3
+    assert "The same on an untrained twin" in page
+    assert "A narrow focus alone is no evidence of overfitting" in page
+
+
+def test_a_model_without_maps_has_no_heatmaps_and_says_why(tmp_path):
+    image = keras.Input((4, 4, 1))
+    flat = keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(image))
+    np.savez(tmp_path / "x.npz", x=np.ones((9, 4, 4, 1)), y=np.arange(9) % 2)
+    scope = Scope(keras.Model(image, flat), "none")
+    found = scope.audit(tmp_path / "x.npz", panels=["focus", "performance"])
+    assert found.panels["focus"].verdict == "not-tested"
+    assert "has none" in found.panels["focus"].summary
+    assert found.looks.heat is None
+    assert "No heatmap was made" in html(report(found.result, looks=found.looks))

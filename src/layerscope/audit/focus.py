@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.audit.figures import count, listed
+from layerscope.audit.figures import count
 from layerscope.audit.findings import Effect, Finding, Panel, untested
 from layerscope.focus.gate import Gain, Gate
+from layerscope.focus.heat import Heat
 
 OVER = {"random": "cells in random order", "sobel": "the edges of the image",
         "centre": "a spot in the middle"}  # fmt: skip
@@ -33,6 +34,23 @@ class Looked:
     method: str
     layer: str
     no_twin: str = ""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Heatmaps of some images for the focus panel.
+
+    Attributes:
+        panel: what the panel rests on; ``None`` where no heatmap could be made.
+        reason: why.
+        heat: the heatmaps with their controls.
+        labels: the true class of each, -1 where unknown.
+    """
+
+    panel: Looked | None
+    reason: str = ""
+    heat: Heat | None = None
+    labels: tuple[int, ...] = ()
 
 
 def focus_panel(looked: Looked | None, reason: str = "") -> Panel:
@@ -126,7 +144,7 @@ def _who(looked: Looked) -> str:
 
 
 def _missed(gate: Gate) -> str:
-    return listed([OVER[gain.over] for gain in gate.gains if gain.low <= 0])
+    return " or ".join(OVER[gain.over] for gain in gate.gains if gain.low <= 0)
 
 
 def _gains(gains: Sequence[Gain]) -> str:

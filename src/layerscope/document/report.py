@@ -1,7 +1,7 @@
 """The report of an audit: from its result to the parts of a document.
 
-Order: what it says, the panels, the findings with the gravest first, performance, layer by layer,
-the data and how it was prepared, how to repeat it, and what was not tested.
+Order: what it says, the panels, the findings with the gravest first, performance, heatmaps, layer
+by layer, the data and how it was prepared, how to repeat it, and what was not tested.
 """
 
 from collections import Counter
@@ -11,10 +11,12 @@ from typing import Literal
 from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.figures import count, listed, percent, with_interval
 from layerscope.audit.findings import KINDS, PANELS, SEVERITIES, Finding, Severity
+from layerscope.audit.focus import Looks
 from layerscope.audit.performance import ClassAccuracy, Performance
 from layerscope.audit.result import Audit, DataSet, LayerResult
 from layerscope.document.compose import shape_of
 from layerscope.document.layers import reading, sections
+from layerscope.document.looks import focus_sections
 from layerscope.document.parts import (
     Document,
     FindingCard,
@@ -61,12 +63,13 @@ _NO_SCORE = (
 )
 
 
-def report(audit: Audit, gallery: Gallery | None = None) -> Document:
+def report(audit: Audit, gallery: Gallery | None = None, looks: Looks | None = None) -> Document:
     """Compose the report of an audit.
 
     Args:
         audit: its result.
         gallery: what to show of each layer; ``None`` for a table of the layers alone.
+        looks: heatmaps of some images; ``None`` where there are none.
     """
     about = (
         f"{audit.model.path}: {count(audit.model.parameters, 'parameter')}, "
@@ -87,6 +90,7 @@ def report(audit: Audit, gallery: Gallery | None = None) -> Document:
             Section("Panels", "panels", 2, (_verdicts(audit), Text(_NO_SCORE, "small"))),
             *_findings(audit.findings),
             Section("Performance", "performance", 2, _performance(audit)),
+            *(focus_sections(audit.panel("focus"), looks, audit.test.classes) if looks else ()),
             Section("Layers", "layers", 2, _layers(audit, gallery)),
             *(sections(audit.layers, gallery) if gallery else ()),
             Section("Data", "data", 2, _data(audit)),
