@@ -1,9 +1,10 @@
 """Channels held at a value in every kind of model."""
 
 import numpy as np
-from matrix import APPLICATIONS
+import pytest
+from matrix import APPLICATIONS, CASES
 
-from conftest import Ready
+from conftest import Ready, ready
 from layerscope.errors import InputError
 from layerscope.focus.contract import NOISE
 from layerscope.focus.targets import explained
@@ -15,6 +16,14 @@ from layerscope.interventions.ablation import (
     cut_at,
 )
 from layerscope.model.traced import Edit, view
+
+NAMES = [name for name in CASES if name not in APPLICATIONS or name in ("MobileNetV2", "ResNet50")]
+"""Every kind of model; of the large networks two, as each takes long to cut."""
+
+
+@pytest.fixture(params=NAMES)
+def kind(request: pytest.FixtureRequest) -> Ready:
+    return ready(request.param)
 
 
 def few_taps(kind: Ready):
