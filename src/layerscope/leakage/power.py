@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from layerscope.errors import InputError
 from layerscope.leakage.copies import Copies, copies_of
-from layerscope.leakage.pool import Pool, pooled
+from layerscope.leakage.pool import Pool
 from layerscope.vocabulary import Floats
 
 _OVERLAP = 0.25
@@ -43,8 +43,7 @@ class Power:
 
 
 def search_power(
-    images: Floats,
-    labels: Any,
+    pool: Pool,
     label: int,
     *,
     size: float = 0.2,
@@ -58,24 +57,22 @@ def search_power(
     Every trial draws another mark, other carriers and other places.
 
     Args:
-        images: (N, H, W, C), as for `layerscope.leakage.copies.find_copies`.
-        labels: (N,).
-        label: a class with at least `layerscope.leakage.pool.FEWEST` images.
+        pool: the images, as `layerscope.leakage.pool.pooled` prepares them.
+        label: a class of the pool.
         size: side of the mark, share of the side of the image.
         opacity: of the mark.
         prevalence: share of the images of the class that get it.
         trials: how often.
-        seed: of the marks and places, and of the search.
+        seed: of the marks and places.
 
     Raises:
-        InputError: shares outside 0 to 1, no trial, or a class that cannot be searched.
+        InputError: shares outside 0 to 1, no trial, or a class that the pool does not have.
     """
     if not all(0 < share <= 1 for share in (size, opacity, prevalence)) or trials < 1:
         raise InputError(
             "Size, opacity and prevalence of a mark lie above 0 and up to 1, and it is planted at "
             f"least once; got {size}, {opacity}, {prevalence} and {trials} trials."
         )
-    pool = pooled(images, labels, seed)
     if label not in pool.choosing:
         raise InputError(f"Class {label} has too few images to be searched; take another class.")
     random = np.random.default_rng((seed, label))
