@@ -56,6 +56,13 @@ def job_of(scope: Scope, images: np.ndarray) -> Job:
     return Job(about, [images], np.array(chosen), 0, None, 32, 0, {})
 
 
+def test_the_edges_of_an_image_owe_nothing_to_the_other_images_of_its_batch():
+    images = np.random.default_rng(0).uniform(0, 1, (3, 8, 9, 3)).astype(np.float32)
+    alone = np.concatenate([gate.sobel(image[None]) for image in images])
+    np.testing.assert_array_equal(gate.sobel(images), alone)
+    assert gate.sobel(images[:0]).shape == (0, 8, 9)
+
+
 @pytest.mark.parametrize("name", ["occlusion", "integrated-gradients"])
 def test_a_method_that_finds_the_stamp_is_believable(scope, data, cache, name):
     found = gate_of(scope, name, data.images)

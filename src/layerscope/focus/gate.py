@@ -75,8 +75,11 @@ class Gate:
 def sobel(pixels: Array) -> Floats:
     """Strength of the edges in the mean over colours of images (N, H, W, C): (N, H, W)."""
     grey = pixels.mean(-1, dtype=np.float32)
-    steps = [ndimage.sobel(grey, axis, mode="nearest") for axis in (1, 2)]
-    return np.asarray(np.hypot(*steps), np.float32)
+    # One by one: the filter also smooths along every other axis, so across the images of a batch.
+    edges = [
+        np.hypot(*[ndimage.sobel(one, axis, mode="nearest") for axis in (0, 1)]) for one in grey
+    ]
+    return np.array(edges, np.float32).reshape(grey.shape)
 
 
 def centre(size: tuple[int, int]) -> Floats:
