@@ -8,7 +8,7 @@ import numpy as np
 
 from layerscope.audit.figures import count
 from layerscope.document.compose import heading
-from layerscope.document.heat import heat_page, heatmap
+from layerscope.document.heat import MANY, heat_page, heatmap
 from layerscope.document.parts import Document, Heatmap, Note
 from layerscope.errors import InputError
 from layerscope.focus.heat import Heat
@@ -22,7 +22,6 @@ MOST_DRAWN = 16
 """Images with a picture; the numbers of all are kept."""
 ALPHA = 0.4
 """Share of the colour of a heatmap over its photo."""
-MANY = "A .png holds the picture of one image, and there are more. Save to a folder or an .html."
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,16 +74,17 @@ class Drawn:
     command = "focus"  # not a field: which command writes it
 
     @property
+    def left_out(self) -> str:
+        """That not all images have a picture, in a sentence; empty where they have."""
+        drawn = len(self.parts)
+        words = f"{drawn} of {self.total:,} images have a picture, evenly spread over the set."
+        return words if self.total > drawn else ""
+
+    @property
     def document(self) -> Document:
         """Everything as one page."""
         notes = list(self.notes)
-        if self.total > len(self.parts):
-            notes.append(
-                Note(
-                    f"{len(self.parts)} of {self.total:,} images have a picture, evenly spread "
-                    "over the set."
-                )
-            )
+        notes += [Note(self.left_out)] if self.left_out else []
         if self.empty:
             notes.append(Note(f"{count(self.empty, 'heatmap')} of {self.total:,} are empty."))
         notes += [Note(f"{one.file} was skipped: {one.reason}.", "warn") for one in self.skipped]

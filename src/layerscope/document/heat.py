@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # these load TensorFlow
 
 QUESTION = "Can these heatmaps be believed?"
 NO_CONTROLS = "no controls were asked for"
+MANY = "A .png holds the picture of one image, and there are more. Save to a folder or an .html."
 EMPTY = (
     "Empty: the method found nothing to show (a gradient of zero, a silent layer, or maps that are "
     "the same everywhere). Nothing is drawn, and nothing is stretched to look like something."
@@ -83,11 +84,11 @@ def heatmap(heat: "Heat", at: int, signed: bool, source: str = "", alpha: float 
     empty = bool(one.empty[0])
     scale = _scale(values, signed)
     laid = overlay(seen, one.full[0], 0 if empty else alpha, signed, scale)
-    words, name = _asked(one), _name(one.ids[0])
+    words, name = explained(one, 0), _name(one.ids[0])
     gate = one.controls.gate if one.controls else None
     return Heatmap(
         name=name,
-        explained=f"Explained: {words}, {one.scale} {one.score[0]:.4g}",
+        explained=f"Explained: {words}",
         photo=seen,
         laid=laid,
         found=(f"Heatmap itself, {_shape(values)}", _tile(values, scale, f"Heatmap of {name}")),
@@ -98,6 +99,15 @@ def heatmap(heat: "Heat", at: int, signed: bool, source: str = "", alpha: float 
         beside=beside(gate),
         alt=f"{one.method} for {words} on {name}",
     )
+
+
+def explained(heat: "Heat", at: int) -> str:
+    """The class that is explained for an image, and the number."""
+    index, name = int(heat.classes[at]), heat.names[at]
+    number = f"{heat.scale} {heat.score[at]:.4g}"
+    if index < 0:
+        return number
+    return f"{name} (class {index}), {number}" if name else f"class {index}, {number}"
 
 
 def verdict(gate: "Gate | None", about: str, scale: str) -> Verdict:
@@ -151,10 +161,12 @@ def heat_page(title: str, parts: Sequence[Heatmap], notes: Sequence[Note]) -> Do
         parts: one per image, one at least.
         notes: what must be known before looking.
     """
-    first: list[Part] = [*notes, Verdicts((parts[0].verdict,))]
+    first: list[Part] = [note for note in notes if note.severity != "info"]
+    first.append(Verdicts((parts[0].verdict,)))
     if parts[0].beside:
         columns = ("Number", "Value", "Chance level", "What it is")
         first.append(Table(columns, parts[0].beside, DECIDES_NOTHING, numbers=(1, 2)))
+    first += [note for note in notes if note.severity == "info"]
     sections = [Section(part.name, f"image/{at}", 2, (part,)) for at, part in enumerate(parts, 1)]
     return Document(title, (Section(QUESTION, "gate", 2, tuple(first)), *sections))
 
@@ -177,14 +189,6 @@ def _figure(value: float) -> str:
 def _name(file: str) -> str:
     """A file as it is called within its folder, whose place is nobody's business."""
     return PurePath(file).name if PurePath(file).is_absolute() else file
-
-
-def _asked(one: "Heat") -> str:
-    """The class explained, in words."""
-    index = int(one.classes[0])
-    if index < 0:
-        return "Output"
-    return f"{one.names[0]} (class {index})" if one.names[0] else f"Class {index}"
 
 
 def _shape(values: Floats) -> str:

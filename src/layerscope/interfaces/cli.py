@@ -312,6 +312,95 @@ def layers(
     layer_table(rows, scope.model.name)
 
 
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--class",
+        metavar="NAME|INDEX",
+        help="The class to explain. Default: the one predicted for each image.",
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="grad-cam, grad-cam++, hires-cam, layer-cam, score-cam, ablation-cam, gradient, "
+        "gradient-x-input, integrated-gradients, smoothgrad, occlusion, rise.",
+    ),
+]
+OneLayer = Annotated[
+    str | None,
+    typer.Option(
+        "--layer",
+        metavar="NAME",
+        help="The layer that a ...-cam method looks at. Default: the last with maps of more than "
+        "one pixel.",
+    ),
+]
+NoControls = Annotated[
+    bool,
+    typer.Option(
+        "--no-controls",
+        help="Draw no controls beside the heatmaps, and do not test whether they can be believed.",
+    ),
+]
+Laid = Annotated[
+    float,
+    typer.Option(
+        "--alpha", metavar="SHARE", help="Share of the colour of a heatmap over its photo, 0 to 1."
+    ),
+]
+
+
+@app.command()
+@_reports
+def focus(
+    model: Model,
+    images: Images,
+    target: Target = None,
+    method: Method = "grad-cam",
+    layer: OneLayer = None,
+    no_controls: NoControls = False,
+    alpha: Laid = 0.4,
+    output: Output = Path("layerscope-focus"),
+    preprocess: Preprocess = "auto",
+    resize: Resize = "stretch",
+    classes: Classes = None,
+    trust: Trust = False,
+    custom_objects: CustomObjects = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Show where the model looks, and whether such heatmaps can be believed.
+
+    Of more than 16 images 16 have a picture, evenly spread over the set.
+    """
+    from layerscope.interfaces.focus import check, run
+
+    method = check(method, layer, alpha, images, output)
+    warnings: list[str] = []
+    with _progress(quiet) as say:
+        scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)
+        place = run(
+            scope,
+            images[0] if len(images) == 1 else list(images),
+            target,
+            method,
+            layer,
+            not no_controls,
+            alpha,
+            output,
+            batch_size,
+            say,
+            (lambda text: typer.echo(text)) if _on_terminal() else (lambda _: None),
+            warnings.append,
+        )
+    for text in warnings if not quiet else ():
+        typer.echo(_printable(f"layerscope: {text}"), err=True)
+    typer.echo(str(place))
+
+
 Test = Annotated[
     str,
     typer.Argument(
@@ -323,7 +412,8 @@ Test = Annotated[
 Train = Annotated[str | None, typer.Option(metavar="IMAGES", help="Images that it was trained on.")]
 Run = Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Directory of the run.")]
 Panels = Annotated[
-    str | None, typer.Option(metavar="NAME[,NAME]", help="clarity, focus, performance. Default: all.")
+    str | None,
+    typer.Option(metavar="NAME[,NAME]", help="clarity, focus, performance. Default: all."),
 ]
 FailOn = Annotated[
     str,
