@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from layerscope.document.compose import document, grid, overlay, overview
-from layerscope.document.parts import Document, Note, Section, Table
+from layerscope.document.heat import heatmap
+from layerscope.document.parts import Document, Heatmap, Note, Section, Table
+from layerscope.focus.gate import Gain, Gate
+from layerscope.focus.heat import RESAMPLER, Controls, Heat
 from layerscope.render.html import html
 from layerscope.render.png import Drawable, write_png
 from layerscope.selection import select
@@ -79,7 +82,42 @@ def parts() -> dict[str, Drawable]:
     )
     sheet = overview(photo(0), "red.png", [plain, single], [("red slope", 0.9), ("slope", 0.05)])
     laid = overlay(np.kron(photo(1), np.ones((4, 4, 1), np.uint8)), waves(7, 1)[0, :, :, 0])
-    return {"grid": plain, "every": every, "images": signed, "overview": sheet, "overlay": laid}
+    return {
+        "grid": plain,
+        "every": every,
+        "images": signed,
+        "overview": sheet,
+        "overlay": laid,
+        "heatmap": heat(),
+        "heatmap-empty": heat(empty=True),
+    }
+
+
+def heat(empty: bool = False) -> Heatmap:
+    """Return a heatmap with sign that is not believed, or an empty one of which nobody knows."""
+    values = waves(6, 1)[:, :, :, 0] * (not empty)
+    gains = (Gain("random", 0.2, 0.1, 0.3), Gain("sobel", 0.02, -0.06, 0.09))
+    beside = {"mosaic_focus": 0.6, "twin": 0.9}
+    gate = Gate("unreliable", "", gains, 32, beside)
+    edges = np.abs(waves(60, 3)[:, :, :, 2])[:, :, :45]
+    controls = Controls(gate, values[:, ::-1], np.array([0.4]), edges)
+    made = Heat(
+        raw=values,
+        size=(60, 45),
+        ids=("<green>.png",),
+        method="hires-cam",
+        output="0",
+        scale="logit",
+        classes=np.array([3]),
+        names=("a slope",),
+        score=np.array([2.5], np.float32),
+        empty=np.array([empty]),
+        layer="block/project",
+        resampler=RESAMPLER,
+        pixels=(photo(1)[:, :45],),
+        controls=None if empty else controls,
+    )
+    return heatmap(made, 0, True, "Draelos and Carin 2020")
 
 
 def page() -> Document:
@@ -89,7 +127,8 @@ def page() -> Document:
         "A <b>golden</b> page", [made["overview"]], [made["grid"]], [Note("Look at this.", "warn")]
     )
     table = Table(("layer", "maps"), (("stem/conv", "40"),), "A table")
-    return Document(whole.title, (*whole.sections, Section("Table", "table", 2, (table,))))
+    sections = (Section("Table", "table", 2, (table,)), Section("Heat", "heat", 2, (heat(),)))
+    return Document(whole.title, (*whole.sections, *sections))
 
 
 def page_text() -> str:

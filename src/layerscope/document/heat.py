@@ -95,7 +95,7 @@ def heatmap(heat: "Heat", at: int, signed: bool, source: str = "", alpha: float 
         controls=_controls(one, name, signed),
         facts=_facts(one, source, scale, alpha),
         remarks=_remarks(one, empty),
-        verdict=verdict(gate, f"{one.method}{f' at {one.layer}' if one.layer else ''}", one.scale),
+        verdict=verdict(gate, _about(one), one.scale),
         beside=beside(gate),
         alt=f"{one.method} for {words} on {name}",
     )
@@ -186,6 +186,10 @@ def _figure(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.1g}"
 
 
+def _about(heat: "Heat") -> str:
+    return f"Heatmaps of {heat.method}{f' at {heat.layer}' if heat.layer else ''}"
+
+
 def _name(file: str) -> str:
     """A file as it is called within its folder, whose place is nobody's business."""
     return PurePath(file).name if PurePath(file).is_absolute() else file
@@ -235,7 +239,7 @@ def _facts(
         ("Method", f"{method}: {NAMES[one.method]}" if one.method in NAMES else method),
         ("Looks at", f"layer {one.layer}, {shape}" if one.layer else f"the image itself, {shape}"),
         ("Colours", _colours(one, scale)),
-        ("Over the photo", f"{percent(alpha)} heatmap{_enlarged(one)}, photo in grey"),
+        ("Over the photo", _over(one, alpha)),
     ]
     given = {"reduction": one.reduction, "baseline": one.baseline}
     others = {name: value for name, value in one.parameters.items() if name not in given}
@@ -267,8 +271,11 @@ def _colours(one: "Heat", scale: ColourScale) -> str:
     return f"{meaning}. One scale for the heatmap and for what lies over the photo{own}"
 
 
-def _enlarged(one: "Heat") -> str:
-    return f", enlarged ({one.resampler})" if one.resampler else ""
+def _over(one: "Heat", alpha: float) -> str:
+    if one.empty[0]:
+        return "nothing; the photo in grey"
+    enlarged = f", enlarged ({one.resampler})" if one.resampler else ""
+    return f"{percent(alpha)} heatmap{enlarged}, photo in grey"
 
 
 def _remarks(one: "Heat", empty: bool) -> tuple[str, ...]:

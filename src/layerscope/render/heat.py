@@ -20,18 +20,22 @@ from layerscope.render.sheet import (
 SIDE = 224
 """Pixels that the longer side of a tile has at most; that of most models, so that none is lost."""
 MARGIN, GAP, APART, HEADING, LABEL, BELOW = 28, 14, 40, 26, 18, 30
-FACT = 110
+FACT, LEAST = 110, 176
+"""Widths of the names in the legend, and of what a picture has at least for its title."""
 GREEN: Colour = (24, 100, 52)
 TONES: dict[Tone, Colour] = {"good": GREEN, "bad": RED, "open": GREY}
 
 
 def heat_sheet(part: Heatmap) -> Bytes:
     """Return the picture of one image as pixels, uint8 (H, W, 3)."""
-    sheet = Sheet(2 * MARGIN + 5 * SIDE + 3 * GAP + APART)
+    photo = fitted(part.photo, SIDE, SIDE)
+    pitch = max(photo.shape[1], LEAST) + GAP
+    across = 3 * pitch - GAP + (APART + len(part.controls) * pitch - GAP if part.controls else 0)
+    sheet = Sheet(2 * MARGIN + max(across, 3 * SIDE))
     room = sheet.width - 2 * MARGIN
     sheet.say(MARGIN, MARGIN - 6, part.name, room, "title")
     sheet.say(MARGIN, MARGIN + 26, part.explained, room, "strong")
-    top = _row(sheet, part, MARGIN + 58)
+    top = _row(sheet, part, photo, pitch, MARGIN + 58)
     for remark in part.remarks:
         top += sheet.paragraph(MARGIN, top, remark, room) + 2
     top = _verdict(sheet, part, top + 8)
@@ -41,25 +45,24 @@ def heat_sheet(part: Heatmap) -> Bytes:
     return sheet.draw(top + MARGIN - 6)
 
 
-def _row(sheet: Sheet, part: Heatmap, top: int) -> int:
+def _row(sheet: Sheet, part: Heatmap, photo: Bytes, pitch: int, top: int) -> int:
     """Place the pictures side by side; return where they end."""
-    photo = fitted(part.photo, SIDE, SIDE)
     height, width = map(int, photo.shape[:2])
     title, found = part.found
     left = MARGIN
     _picture(sheet, "Photo", photo, left, top)
-    left += SIDE + GAP
+    left += pitch
     _picture(sheet, "Heatmap over the photo", fitted(part.laid.rgb, SIDE, SIDE), left, top)
-    left += SIDE + GAP
+    left += pitch
     _map(sheet, title, found, (height, width), left, top)
-    left += SIDE + APART
+    left += pitch - GAP + APART
     if part.controls:
         sheet.fill(left - APART // 2, top, 1, HEADING + LABEL + height + BELOW, LINE)
-        sheet.say(left, top, "Controls: what is seen without training", 2 * SIDE + GAP, "name")
+        sheet.say(left, top, "Controls: what is seen without training", 2 * pitch, "name")
     for name, one in part.controls:
         _map(sheet, name, one, (height, width), left, top)
-        left += SIDE + GAP
-    sheet.say(MARGIN, top, "What the method found", 3 * SIDE, "name")
+        left += pitch
+    sheet.say(MARGIN, top, "What the method found", 3 * pitch - GAP, "name")
     return top + HEADING + LABEL + height + BELOW + 12
 
 

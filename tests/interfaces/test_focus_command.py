@@ -1,0 +1,142 @@
+"""The command `layerscope focus`: what it writes and prints, and how it fails."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from PIL import Image
+from typer.testing import CliRunner
+
+from layerscope.errors import InputError
+from layerscope.interfaces.cli import app
+from layerscope.interfaces.focus import check
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("focus")
+    keras.utils.set_random_seed(0)
+    i = keras.Input((16, 16, 3))
+    x = L.Conv2D(4, 3, name="conv", activation="relu")(L.Rescaling(1 / 255)(i))
+    out = L.Dense(3, activation="softmax")(L.GlobalAveragePooling2D()(x))
+    keras.Model(i, out, name="tiny").save(folder / "model.keras")
+    (folder / "names.txt").write_text("ant\nbee\ncow\n")
+    (folder / "photos").mkdir()
+    random = np.random.default_rng(0)
+    for at in range(20):
+        pixels = random.integers(0, 255, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "photos" / f"{at:02}.png")
+    return folder
+
+
+def run(folder, *arguments, images="photos/00.png"):
+    given = ["focus", folder / "model.keras", folder / images, *arguments]
+    return CliRunner().invoke(app, [str(a) for a in given])
+
+
+def test_one_image_gives_a_page_and_a_picture(folder, tmp_path):
+    done = run(folder, "-o", tmp_path / "out")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, f"{tmp_path / 'out'}\n", "")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["heatmap.png", "index.html"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "grad-cam (Selvaraju et al. 2017)" in page
+    assert "not tested" in page
+    assert "It takes 8" in page
+
+
+def test_a_folder_is_tested_and_some_of_it_is_drawn(folder, tmp_path):
+    options = ["--class", "bee", "--classes", folder / "names.txt", "--method", "Layer_CAM"]
+    done = run(folder, *options, "-o", tmp_path / "out", images="photos")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == (
+        "layerscope: 16 of 20 images have a picture, evenly spread over the set.\n"
+    )
+    assert len(list((tmp_path / "out").glob("heatmap-*.png"))) == 16
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count("bee (class 1)") >= 16
+    assert "Heatmaps of layer-cam at conv" in page
+    assert ">believable<" in page or ">unreliable<" in page
+    quiet = run(folder, *options, "-o", tmp_path / "out", "--quiet", images="photos")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+
+
+def test_one_file_without_controls(folder, tmp_path):
+    options = ["--no-controls", "--class", "2", "--layer", "conv", "--alpha", "0.7"]
+    done = run(folder, *options, "-o", tmp_path / "page.html")
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'page.html'}\n"), done.stderr
+    page = (tmp_path / "page.html").read_text()
+    assert "class 2, logit" in page
+    assert "70 % heatmap" in page
+    assert "untrained twin" not in page
+    done = run(folder, *options, "-o", tmp_path / "one.png")
+    assert done.exit_code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.png", "page.html"]
+
+
+def test_a_terminal_gets_a_line_on_each_image(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("layerscope.interfaces.cli._on_terminal", lambda: True)
+    done = run(folder, "--classes", folder / "names.txt", "-o", tmp_path / "out", images="photos")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 21
+    assert lines[0].startswith("00.png: ")
+    assert lines[0].endswith((": believable", ": unreliable"))
+    assert any(name in lines[0] for name in ("ant (class 0)", "bee (class 1)", "cow (class 2)"))
+
+
+def test_a_damaged_image_among_others_is_said(folder, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "bad.png").write_text("no image")
+    (tmp_path / "set" / "good.png").write_bytes((folder / "photos" / "00.png").read_bytes())
+    done = run(folder, "-o", tmp_path / "out", images=tmp_path / "set")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("layerscope: skipped bad.png: ")
+    assert "bad.png was skipped" in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--method", "gradcom"], "Did you mean 'grad-cam'?"),
+        (["--method", "occlusion", "--layer", "conv"], "occlusion looks at the image"),
+        (["--layer", "conf"], "Near: conv"),
+        (["--class", "7"], "A class index counts from 0 to 2"),
+        (["--class", "bee"], "--classes"),
+        (["--alpha", "4"], "--alpha lies between 0"),
+        (["-o", "picture.jpg"], "saved as .png"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    folder, tmp_path, monkeypatch, options, words
+):
+    monkeypatch.chdir(tmp_path)
+    done = run(folder, *options)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_picture_of_several_images_is_refused(folder, tmp_path):
+    done = run(folder, folder / "photos" / "01.png", "-o", tmp_path / "a.png")
+    assert (done.exit_code, "there are more" in done.stderr) == (2, True)
+    done = run(folder, "--no-controls", "-o", tmp_path / "a.png", images="photos")
+    assert (done.exit_code, "there are more" in done.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_be_refused_is_refused_before_tensorflow_starts():
+    code = (
+        "import sys; from pathlib import Path; from layerscope.interfaces.focus import check\n"
+        "print(check('Grad_CAM', 'conv', 0.4, ['a.png'], Path('out')))\n"
+        "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines() == ["grad-cam", "[]"]
+    with pytest.raises(InputError, match="there are more"):
+        check("rise", None, 0.4, ["a.png", "b.png"], Path("a.png"))
