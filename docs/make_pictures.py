@@ -16,10 +16,13 @@ LAYERS = [
 
 
 def main() -> None:
-    """Write the overview and one grid."""
+    """Write the overview, one grid and one heatmap."""
     scope = Scope(zoo.efficientnet_lite0(), zoo.PREPROCESSING, classes="imagenet", resize="crop")
     scope.show(zoo.photo_path("chelsea"), LAYERS).save(HERE / "overview.png")
     scope.show(zoo.photo_path("coffee"), "block2a_expand_conv").save(HERE / "layer.png")
+    photos = [zoo.photo_path(name) for name in zoo.PHOTOS]
+    heat = scope.focus(photos)
+    heat[zoo.PHOTOS.index("chelsea")].save(HERE / "focus.png")
 
 
 if __name__ == "__main__":

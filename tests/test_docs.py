@@ -9,17 +9,21 @@ from keras import layers as L
 from PIL import Image
 from typer.testing import CliRunner
 
+from layerscope.focus.names import NAMES
 from layerscope.interfaces.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+FOCUS = (ROOT / "docs" / "focus.md").read_text()
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+def blocks(language, text=README + FOCUS):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_python_of_the_readme_and_the_pages_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
@@ -39,13 +43,19 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         exec(code, names)
     assert names["audit"].result.performance.images == 16
     assert len(names["profile"].channels) == 8
+    assert len(list(Path("focus").glob("*.png"))) == 2
     assert list(names["maps"]) == ["block3_conv"]
     assert len(names["maps"].ids) == 2
 
 
+def test_the_page_on_heatmaps_has_the_words_of_the_legend_for_every_method():
+    rows = dict(re.findall(r"^\| `([^`]+)` \| (.*) \|$", FOCUS, re.MULTILINE))
+    assert rows == NAMES
+
+
 def test_every_command_of_the_readme_exists():
     commands = re.findall(r"layerscope ([a-z]+)", "\n".join(blocks("console")))
-    assert {"audit", "demo", "layers", "show"} <= set(commands)
+    assert {"audit", "demo", "focus", "layers", "show"} <= set(commands)
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
 
@@ -64,7 +74,7 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_every_option_is_explained():
-    for command in ("show", "layers", "audit", "demo"):
+    for command in ("show", "layers", "focus", "audit", "demo"):
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
         for line in text.splitlines():
             if "--" in line and line.lstrip().startswith(("│", "-")):
