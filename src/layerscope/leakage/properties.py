@@ -6,7 +6,7 @@ a property that predicts is *present* in the data, whether or not a model uses i
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,16 +76,16 @@ def image_properties(images: Floats) -> dict[str, Floats]:
 
     Returns:
         By name, float32 (N, d): ``colour`` the median per channel; ``contrast`` mean and standard
-        deviation per channel; ``spectrum`` the mean log amplitude of the grey image in 8 rings of
-        frequency; ``ring-1`` and ``ring-2`` mean and deviation per channel of the outer ring that
+        deviation per channel; ``spectrum`` the mean log amplitude of the grey image in up to 8
+        rings of frequency; ``ring-1`` and ``ring-2`` mean and deviation per channel of the outer ring that
         is 1 and 2 pixels wide; ``sharpness`` log of the deviation of the Laplacian over that of
         the pixels.
     """
     pixels = np.asarray(images, np.float32)
     count = len(pixels)
     inner = pixels.reshape(count, -1, pixels.shape[-1])
-    found = {
-        "colour": np.median(inner, 1),
+    found: dict[str, NDArray[Any]] = {
+        "colour": np.asarray(np.median(inner, 1)),
         "contrast": np.concatenate([inner.mean(1), inner.std(1)], 1),
         "spectrum": _spectrum(pixels.mean(-1)),
         "sharpness": _sharpness(pixels.mean(-1)),
@@ -102,7 +102,7 @@ def _spectrum(grey: Floats) -> Floats:
     frequency = np.hypot(np.fft.fftfreq(grey.shape[1])[:, None], np.fft.rfftfreq(grey.shape[2]))
     ring = np.clip(np.ceil(frequency * 2 * _BANDS).astype(int), 0, _BANDS)  # 0: the mean alone
     amplitude = np.abs(np.fft.rfft2(grey)).reshape(len(grey), -1)
-    sums = [amplitude[:, (ring == band).ravel()].mean(1) for band in range(1, _BANDS + 1)]
+    sums = [amplitude[:, (ring == band).ravel()].mean(1) for band in np.unique(ring) if band]
     return _log(np.stack(sums, 1))
 
 
@@ -128,9 +128,9 @@ def file_properties(paths: Sequence[str | Path]) -> dict[str, Floats]:
     """
     with ThreadPoolExecutor(4) as pool:
         heads = list(pool.map(_head, map(Path, paths)))
-    sizes = np.array([head["size"] for head in heads], np.float32).reshape(-1, 3)
+    sizes: Floats = np.array([head["size"] for head in heads], np.float32).reshape(-1, 3)
     return {
-        "aspect": sizes[:, :1] / np.maximum(sizes[:, 1:2], 1),
+        "aspect": (sizes[:, :1] / np.maximum(sizes[:, 1:2], 1)).astype(np.float32),
         "size": sizes,
         "file-type": _one_hot([head["type"] for head in heads]),
         "exif": _one_hot([head["exif"] for head in heads]),
@@ -210,15 +210,15 @@ def _predicted(
 ) -> NDArray[np.float64]:
     """Probability of each class for each image, from images of other folds, (N, K)."""
     names = np.unique(labels)
-    folds = StratifiedGroupKFold if grouped else StratifiedKFold
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    folds = kind(_FOLDS, shuffle=True, random_state=seed)
     found = np.zeros((len(rows), len(names)))
-    split = folds(_FOLDS, shuffle=True, random_state=seed).split(rows, labels, groups)
-    for learned, judged in split:
+    for learned, judged in folds.split(rows, labels, groups if grouped else None):
         model = make_pipeline(
             StandardScaler(),
             FunctionTransformer(_with_squares),
             StandardScaler(),
-            LogisticRegression(C=10, max_iter=200),
+            LogisticRegression(C=10, max_iter=100, tol=1e-3),
         )
         with warnings.catch_warnings():
             # A property that tells all classes apart has no best weights.
@@ -248,7 +248,8 @@ def _judged(
     weights = random.multinomial(count, np.full(count, 1 / count), size=_DRAWS)[:, member]
     right = names[scores.argmax(1)] == labels
     accuracies = (weights @ right) / weights.sum(1)
-    accuracy = (float(right.mean()), *np.quantile(accuracies, (0.025, 0.975)).tolist())
+    low, high = np.quantile(accuracies, (0.025, 0.975)).tolist()
+    accuracy = (float(right.mean()), low, high)
     majority = float(counts.max() / counts.sum())
     found = []
     for at, label in enumerate(names.tolist()):
