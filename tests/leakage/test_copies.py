@@ -49,7 +49,7 @@ def test_a_mark_on_every_image_of_a_class_is_found_with_its_box(kind, options):
     assert found[0].inside >= 0.6
     assert found[0].outside <= 0.05
     assert np.median(overlaps(found[0], truth)) >= 0.5
-    assert found[0].fixed == (options.get("position") is None)
+    assert found[0].fixed == (options.get("position") != "roaming")
 
 
 def test_a_mark_on_a_quarter_of_a_class_is_found_and_its_share_told():

@@ -77,9 +77,9 @@ def image_properties(images: Floats) -> dict[str, Floats]:
     Returns:
         By name, float32 (N, d): ``colour`` the median per channel; ``contrast`` mean and standard
         deviation per channel; ``spectrum`` the mean log amplitude of the grey image in up to 8
-        rings of frequency; ``ring-1`` and ``ring-2`` mean and deviation per channel of the outer ring that
-        is 1 and 2 pixels wide; ``sharpness`` log of the deviation of the Laplacian over that of
-        the pixels.
+        rings of frequency; ``ring-1`` and ``ring-2`` mean and deviation per channel of the outer
+        ring that is 1 and 2 pixels wide; ``sharpness`` log of the deviation of the Laplacian over
+        that of the pixels.
     """
     pixels = np.asarray(images, np.float32)
     count = len(pixels)

@@ -145,7 +145,7 @@ def _ordinary(matches: NDArray[Any], labels: NDArray[Any], share: float) -> NDAr
     These may share the mark.
     """
     means = np.stack([highest(matches[..., labels == name], share) for name in np.unique(labels)])
-    kept = len(means) - len(means) // 4
+    kept = len(means) - (len(means) + 1) // 4
     return np.asarray(np.sort(means, 0)[:kept].mean(0))
 
 
@@ -204,7 +204,7 @@ def _cutoff(own: NDArray[Any], away: NDArray[Any], labels: NDArray[Any]) -> tupl
     """
     top = float(highest(own, _SHARES[1]))
     means = {name: away[labels == name].mean() for name in np.unique(labels)}
-    usual = sorted(means, key=lambda name: means[name])[: len(means) - len(means) // 4]
+    usual = sorted(means, key=lambda name: means[name])[: len(means) - (len(means) + 1) // 4]
     high = float(np.quantile(away[np.isin(labels, usual)], 0.95))
     cutoff = (top + high) / 2 if top > high else top
     fewest = min(len(own), max(3, len(own) // 8))
