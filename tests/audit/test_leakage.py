@@ -1,0 +1,142 @@
+"""What is said of leaks: verdicts, findings and the panel."""
+
+import numpy as np
+import pytest
+
+from layerscope.audit.leakage import (
+    ClassLeak,
+    Leaks,
+    Repeated,
+    WholeLeak,
+    adjusted,
+    class_verdict,
+    leak_findings,
+    leakage_panel,
+    whole_verdict,
+)
+from layerscope.interventions.transplant import Shift, Transplanted
+from layerscope.leakage.copies import Copies, Interval
+from layerscope.leakage.power import Power
+from layerscope.leakage.properties import Property
+from layerscope.vocabulary import Class
+
+NUMBERS = np.arange(20)
+BOX = (4, 2, 11, 9)
+
+
+def copies(score: float = 0.8, **more) -> Copies:
+    found = {
+        "label": 3, "score": Interval(score, score - 0.05, score + 0.05),
+        "lead": Interval(score, 0.1, 0.9), "p": 0.001, "inside": 0.93, "outside": 0.0,
+        "cutoff": 0.6, "judged": (20, 100), "box": BOX, "fixed": True, "images": NUMBERS,
+        "places": np.tile(BOX, (20, 1)), "similarity": np.ones(20), "carries": np.ones(20, bool),
+        "mark": np.ones((7, 7, 3)), "template": np.ones((7, 7, 3)),
+    }  # fmt: skip
+    return Copies(**(found | more))
+
+
+def effect(value: float, low: float, high: float) -> Transplanted:
+    same = Shift(value, low, high, 0.001)
+    boxes = np.tile(BOX, (20, 1))
+    return Transplanted(
+        3, same, Shift(0.1, 0, 0.2, 0.1), (0.61, 0.02), NUMBERS, NUMBERS, boxes, np.ones(20)
+    )
+
+
+def leak(found=None, what=None, right=30, p=0.001, covers=0.05, **more) -> ClassLeak:
+    return ClassLeak(Class(3, "cat"), 40, right, found or copies(), covers, what, p, **more)
+
+
+USED, UNUSED, OPEN = effect(0.5, 0.4, 0.6), effect(0.01, -0.02, 0.04), effect(0.2, 0.02, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("case", "verdict"),
+    [
+        (leak(what=USED), "confirmed-used"),
+        (leak(what=USED, p=0.2), "suspect"),
+        (leak(what=USED, covers=0.5), "suspect"),
+        (leak(what=OPEN), "suspect"),
+        (leak(what=UNUSED), "present-unused"),
+        (leak(), "suspect"),
+        (leak(copies(0.1)), "not-found"),
+        (leak(copies(0.1), right=15), "not-tested"),
+        (leak(what=USED, right=15), "confirmed-used"),
+        (leak(what=USED, right=7), "not-tested"),
+    ],
+)
+def test_the_rule(case, verdict):
+    assert class_verdict(case) == verdict
+
+
+def test_copies_that_move_answers_are_confirmed_in_the_words_of_the_method():
+    (found,) = leak_findings(Leaks((32, 32), (leak(what=USED, necessity=0.3),)))
+    assert (found.kind, found.severity) == ("leak-confirmed", "fail")
+    assert found.id == "leak-confirmed/cat/0"
+    assert "The same 7x7 pattern at (2, 4), in 93.0 % of class cat and 0.0 % of others" in (
+        found.message
+    )
+    assert "moves 61.0 % (CI" in found.message
+    assert "the same box from unrelated images 2.0 %" in found.message
+    assert found.region == pytest.approx((4 / 32, 2 / 32, 11 / 32, 9 / 32))
+    assert found.effect.ci95 == (0.4, 0.6)
+    for word in ("cheat", "no leak"):
+        assert word not in found.message
+
+
+def test_a_region_without_copies_is_information_and_no_leak():
+    case = leak(copies(0.1), region=(0, 0, 0.3, 0.3), region_effect=Shift(0.5, 0.4, 0.6, 0.001))
+    (found,) = leak_findings(Leaks((32, 32), (case,)))
+    assert (found.kind, found.severity) == ("small-decisive-region", "info")
+    assert leakage_panel(Leaks((32, 32), (case,))).verdict == "not-found"
+
+
+def test_not_found_comes_with_the_power_of_the_search():
+    power = Power(3, 0.15, 0.5, 1.0, 4, 5, 0.38, 0.96)
+    panel = leakage_panel(Leaks((32, 32), (leak(copies(0.1)),), power=(power,)))
+    assert panel.verdict == "not-found"
+    assert "Of 5 planted marks" in panel.summary
+    assert "4 were found" in panel.summary
+    assert "no leak" not in panel.summary.lower()
+
+
+def test_the_gravest_class_decides_and_too_few_images_are_named():
+    classes = (leak(copies(0.1)), leak(what=UNUSED), leak(what=USED, right=3))
+    panel = leakage_panel(Leaks((32, 32), classes))
+    assert panel.verdict == "present-unused"
+    assert "cat" in panel.not_tested[0]
+    assert leakage_panel(Leaks((0, 0), reason="There is one class.")).verdict == "not-tested"
+
+
+PROPERTY = Property("colour", 3, 0.99, 0.97, 1.0, 0.4, 0.3, 0.5, 0.12, 300)
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict", "kind"),
+    [
+        (Shift(0.5, 0.4, 0.6, 0.001), "confirmed-used", "leak-confirmed"),
+        (Shift(0.01, 0.0, 0.03, 0.4), "present-unused", "leak-present-unused"),
+        (Shift(0.2, 0.0, 0.4, 0.01), "suspect", "leak-suspect"),
+        (None, "not-tested", "data-label-property"),
+    ],
+)
+def test_a_property_of_whole_images(shift, verdict, kind):
+    case = WholeLeak(Class(3, "cat"), PROPERTY, shift, 0.001 if shift else float("nan"), 60)
+    assert whole_verdict(case) == verdict
+    (found,) = leak_findings(Leaks((32, 32), whole=(case,)))
+    assert found.kind == kind
+    assert "The median colour alone tells class cat" in found.message
+    assert "12.0 %" in found.message
+
+
+def test_repeated_pictures_are_named():
+    groups = (("cat/a.png", "dog/b.png"),)
+    (found,) = leak_findings(Leaks((32, 32), repeated=(Repeated("classes", groups),)))
+    assert found.kind == "near-duplicates-across-classes"
+    assert "cat/a.png and dog/b.png" in found.message
+
+
+def test_p_is_adjusted_over_what_was_tried():
+    assert adjusted([0.01, float("nan"), 0.04])[0] == pytest.approx(0.02)
+    assert np.isnan(adjusted([0.01, float("nan")])[1])
+    assert adjusted([]) == []
