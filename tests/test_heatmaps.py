@@ -15,6 +15,7 @@ from layerscope.focus.heat import Controls
 from layerscope.focus.methods import METHODS
 from layerscope.focus.names import NAMES, OF_LAYER
 from layerscope.heatmaps import MOST_DRAWN, Heatmaps, drawn
+from layerscope.measures.specificity import LUMINANCE
 from layerscope.render.html import html
 
 GAINS = tuple(Gain(over, 0.3, 0.2, 0.4) for over in ("random", "sobel", "centre"))
@@ -110,8 +111,8 @@ def test_an_empty_heatmap_is_shown_as_empty_and_not_stretched():
     found = part(replace(made, raw=made.raw * 0, empty=np.array([True])))
     assert found.remarks == (EMPTY,)
     assert (found.found[1].words, found.found[1].odd) == ("empty", True)
-    spread = found.laid.rgb.max(-1).astype(int) - found.laid.rgb.min(-1)
-    assert spread.max() == 0  # the photo in grey, without a colour
+    grey = (found.photo @ np.array(LUMINANCE)).round()
+    assert (found.laid.rgb == grey[..., None]).all()  # the photo, and nothing over it
     assert ">empty</span>" in html(drawn([made, replace(made, raw=made.raw * 0)]).document)
 
 
@@ -135,7 +136,7 @@ def test_the_gate_is_told_in_words():
         "good",
     )
     assert "On 32 images" in verdict.summary
-    assert "gain over edges 0.30, 95 % interval 0.20 to 0.40" in verdict.summary
+    assert "gain over edges 0.30, 95\u00a0% interval 0.20 to 0.40" in verdict.summary
     lost = replace(
         BELIEVED, verdict="unreliable", gains=(*GAINS[:1], Gain("sobel", 0.02, -0.06, 0.09))
     )
@@ -143,7 +144,7 @@ def test_the_gate_is_told_in_words():
     assert (verdict.verdict, verdict.tone) == ("unreliable", "bad")
     assert verdict.summary.startswith(
         "On 32 images these heatmaps did not tell the decision apart better than the edges of the "
-        "image: gain over edges 0.02, 95 % interval -0.06 to 0.09."
+        "image: gain over edges 0.02, 95\u00a0% interval -0.06 to 0.09."
     )
     few = Gate("not-tested", "it takes 8 images or more, and there are 1", images=1)
     verdict = part(heat(gate=few)).verdict
@@ -195,6 +196,19 @@ def test_batches_are_drawn_like_the_whole(count):
     assert [p.name for p in parts.parts] == [p.name for p in whole.parts]
     assert (len(parts.parts), parts.total) == (min(count, MOST_DRAWN), count)
     assert (parts.parts[0].name, whole.left_out == "") == ("000.png", count <= MOST_DRAWN)
+
+
+def test_of_a_long_stream_few_are_ever_drawn_and_held(monkeypatch):
+    made = []
+
+    def one(heat, at, *_):
+        made.append(at)
+        return part(heat)
+
+    monkeypatch.setattr("layerscope.heatmaps.heatmap", one)
+    found = drawn(heat() for _ in range(500))
+    assert (len(found.parts), found.total) == (MOST_DRAWN, 500)
+    assert len(made) <= 6 * MOST_DRAWN
 
 
 def test_what_is_drawn_keeps_nothing_of_the_batch_alive():

@@ -178,7 +178,7 @@ def _or(words: Iterable[str]) -> str:
 
 def _gain(gain: "Gain") -> str:
     value, low, high = map(_figure, (gain.value, gain.low, gain.high))
-    return f"gain over {SHORT[gain.over]} {value}, 95 % interval {low} to {high}"
+    return f"gain over {SHORT[gain.over]} {value}, 95\u00a0% interval {low} to {high}"
 
 
 def _figure(value: float) -> str:
