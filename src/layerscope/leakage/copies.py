@@ -26,6 +26,8 @@ BEST = 0.2
 """Share of the images that the score looks at, so that a mark in a quarter of them counts fully."""
 FOUND = 0.3
 """Score from which on copies count as found; 64 clean classes of digits reached at most .25."""
+SURE = 0.1
+"""What the lower end of its interval exceeds: the best fifth of few images says little."""
 _DRAWS = 1000
 _SHARED = 0.2
 """Copy share from which on another class may share the mark, if it is half of the class's own."""
@@ -89,8 +91,8 @@ class Copies:
 
     @property
     def found(self) -> bool:
-        """Whether copies are there: a score of `FOUND` whose interval lies above 0."""
-        return self.score.value >= FOUND and self.score.low > 0
+        """Whether copies are there: a score of `FOUND` whose interval lies above `SURE`."""
+        return self.score.value >= FOUND and self.score.low > SURE
 
 
 def find_copies(

@@ -127,7 +127,7 @@ def _chosen(hit: NDArray[np.bool_], share: float, random: Random) -> NDArray[np.
 
 
 def _canvases(count: int, side: int, background: Background, random: Random) -> Floats:
-    """Black, or texture whose amplitude falls with the frequency, mostly grey."""
+    """Black, or texture whose amplitude falls with the frequency, mostly grey, with a cast."""
     if background == "black":
         return np.zeros((count, side, side, 3), np.float32)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side))
@@ -138,7 +138,9 @@ def _canvases(count: int, side: int, background: Background, random: Random) -> 
     spectrum = np.fft.rfft2(noise, axes=(1, 2)) * falls[..., None]
     smooth = np.fft.irfft2(spectrum, (side, side), axes=(1, 2))
     smooth *= 0.12 / smooth.std((1, 2, 3), keepdims=True)
-    return np.clip(smooth + random.uniform(0.25, 0.5, (count, 1, 1, 1)), 0, 1).astype(np.float32)
+    level = random.uniform(0.25, 0.5, (count, 1, 1, 1))
+    cast = random.uniform(-0.08, 0.08, (count, 1, 1, 3))
+    return np.clip(smooth + level + cast, 0, 1).astype(np.float32)
 
 
 def _draw(
