@@ -65,7 +65,8 @@ def test_a_folder_is_tested_and_some_of_it_is_drawn(folder, tmp_path):
 
 
 def test_one_file_without_controls(folder, tmp_path):
-    options = ["--no-controls", "--class", "2", "--layer", "conv", "--alpha", "0.7"]
+    options = ["--no-controls", "--method", "hires-cam", "--class", "2", "--layer", "conv"]
+    options += ["--alpha", "0.7"]
     done = run(folder, *options, "-o", tmp_path / "page.html")
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'page.html'}\n"), done.stderr
     page = (tmp_path / "page.html").read_text()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from layerscope.errors import InputError
 from layerscope.focus.names import check_layer, name_of
@@ -11,6 +11,7 @@ from layerscope.render.labels import plain
 if TYPE_CHECKING:  # these load TensorFlow
     from layerscope.document.parts import Note
     from layerscope.focus.heat import Heat
+    from layerscope.heatmaps import Drawn
     from layerscope.scope import Scope
 
 Say = Callable[[str], None]
@@ -71,15 +72,13 @@ def run(
         The page, the folder or the picture.
 
     Raises:
-        InputError: options or images cannot be used.
-        EnvironmentFailure: the pictures cannot be written.
+        InputError, EnvironmentFailure: as for `layerscope.scope.Scope.focus` and `save`.
     """
     from layerscope.heatmaps import drawn
     from layerscope.render.folder import holds_one, place_of, save
 
-    heats = scope.focus_stream(
-        images, _target(target), method, layer, batch_size=batch_size, controls=controls
-    )
+    asked: dict[str, Any] = {"batch_size": batch_size, "controls": controls}
+    heats = scope.focus_stream(images, _target(target), method, layer, **asked)
     notes = _prepared(scope, images, warn)
     done = 0
 
@@ -92,15 +91,18 @@ def run(
 
     test = " and testing whether it can be believed" if controls else ""
     say(f"Computing {method}{test} ...")
-    one = holds_one(place_of(output))
-    found = drawn(heats, alpha, notes, 1 if one else None, tell)
-    for skipped in found.skipped:
-        warn(f"skipped {skipped.file}: {skipped.reason}")
-    if found.left_out:
-        warn(found.left_out)
+    most = 1 if holds_one(place_of(output)) else None
+    found = drawn(heats, alpha, notes, most, tell)
+    for text in _remarks(found):
+        warn(text)
     say("Drawing ...")
     files = save(found, output)
     return files[0].parent if len(files) > 1 else files[0]
+
+
+def _remarks(found: "Drawn") -> list[str]:
+    said = [f"skipped {one.file}: {one.reason}" for one in found.skipped]
+    return said + ([found.left_out] if found.left_out else [])
 
 
 def lines(heat: "Heat") -> list[str]:
