@@ -12,6 +12,7 @@ from layerscope.audit.clarity import Clarity, clarity, clarity_panel
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
 from layerscope.audit.focus import Looks, focus_panel, unreliable_heatmap
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
+from layerscope.audit.leakage import Leaks, leak_findings, leakage_panel
 from layerscope.audit.performance import (
     Performance,
     answers_of,
@@ -27,6 +28,7 @@ from layerscope.audit.result import (
     PreprocessChoice,
     layer_results,
 )
+from layerscope.document.parts import Document
 from layerscope.document.report import report
 from layerscope.measures.depth import regime
 from layerscope.model.preparation import Preparation
@@ -58,6 +60,7 @@ class Audited:
         channels: the table of channels with their verdicts.
         gallery: what the report shows of each layer; ``None`` where there is nothing to show.
         looks: heatmaps of some images; ``None`` where the focus panel was not asked for.
+        leaks: patterns that give classes away; ``None`` where the leakage panel was not asked for.
     """
 
     result: Audit
@@ -67,6 +70,7 @@ class Audited:
     channels: pd.DataFrame | None = field(default=None, repr=False)
     gallery: Gallery | None = field(default=None, repr=False)
     looks: Looks | None = field(default=None, repr=False)
+    leaks: Leaks | None = field(default=None, repr=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -82,6 +86,11 @@ class Audited:
     def statement(self) -> str:
         """What the audit says, in a few sentences."""
         return self.result.statement
+
+    @property
+    def document(self) -> Document:
+        """The report."""
+        return report(self.result, self.gallery, self.looks, self.leaks)
 
     def save(self, path: str | Path) -> Path:
         """Write ``report.html``, ``audit.json`` and the tables into a directory of their own.
@@ -104,12 +113,14 @@ class Audited:
             run.write_table(VERDICTS, self.channels[_OF_VERDICTS], {"model": self.plan.model})
         with replacing(run.path / RESULT) as file:
             file.write(self.result.to_json().encode())
-        write_html(report(self.result, self.gallery, self.looks), run.path / REPORT)
+        write_html(self.document, run.path / REPORT)
         run.finish()
         return run.path / REPORT
 
     def _repr_html_(self) -> str:
-        return DocumentDisplay(report(self.result, self.gallery, self.looks))._repr_html_()
+        return DocumentDisplay(
+            report(self.result, self.gallery, self.looks, self.leaks)
+        )._repr_html_()
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,7 @@ def judged(
     profile: Profile | None,
     plan: Plan,
     looked: Looks | None = None,
+    leaks: Leaks | None = None,
 ) -> Audited:
     """Apply the rules of every panel that was asked for.
 
@@ -181,6 +193,7 @@ def judged(
         profile: the measurements; needed for the clarity panel.
         plan: what was done.
         looked: heatmaps; needed for the focus panel.
+        leaks: what the search for leaks found; needed for the leakage panel.
     """
     findings, filled = list(_of_inputs(prepared, test, train)), dict[PanelName, Panel]()
     clear: Clarity | None = None
@@ -195,6 +208,9 @@ def judged(
     if looked is not None:
         filled["focus"] = focus_panel(looked.panel, looked.reason)
         findings += unreliable_heatmap(looked.panel)
+    if leaks is not None:
+        filled["leakage"] = leakage_panel(leaks)
+        findings += leak_findings(leaks)
     rows: tuple[LayerResult, ...] = ()
     if clear is not None:
         rows = layer_results(layers.values(), clear.channels, depths, clear.learned)
@@ -213,7 +229,7 @@ def judged(
     if clear is not None:
         filled["clarity"] = _clarity_panel(clear, result)
     channels = clear.channels if clear else None
-    return Audited(result, profile, plan, prepared, channels, looks=looked)
+    return Audited(result, profile, plan, prepared, channels, looks=looked, leaks=leaks)
 
 
 def _clarity_panel(clear: Clarity, result: Audit) -> Panel:

@@ -11,6 +11,7 @@ import numpy as np
 from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.findings import PanelName
 from layerscope.audit.focus import Looked, Looks, cases
+from layerscope.audit.leakage import Leaks
 from layerscope.audit.result import ModelFacts
 from layerscope.auditing import Audited, Split, judged
 from layerscope.errors import InputError
@@ -19,6 +20,7 @@ from layerscope.focus.gate import MOST
 from layerscope.focusing import controls_of, heat_of, question
 from layerscope.images import Preprocessing, Source
 from layerscope.intake import MOST_IMAGES, Images, Intake
+from layerscope.leaking import scene, search
 from layerscope.measures.coherence import Encoder, Hog
 from layerscope.model.room import batch_size
 from layerscope.model.taps import Tap
@@ -110,8 +112,9 @@ class Examined:
             trained = self._split(train) if train is not None else None
             facts = ModelFacts(self.name, plan.model, intake.model.count_params())
             looks = self._looks(source, steps, test) if "focus" in panels else None
+            leaks = self._leaks(source, steps, test) if "leakage" in panels else None
             result = judged(
-                facts, subject.layers, prepared, panels, test, trained, found, plan, looks
+                facts, subject.layers, prepared, panels, test, trained, found, plan, looks, leaks
             )
             if found is not None and result.channels is not None:
                 gallery = collect(
@@ -143,6 +146,19 @@ class Examined:
         self.tell(Progress("heatmaps", len(shown), len(shown)))
         panel = Looked(beside.gate, heat.method, heat.layer, beside.no_twin)
         return Looks(panel, "", heat, tuple(labels[places].tolist()))
+
+    def _leaks(self, source: Source, steps: Preprocessing | None, test: Split) -> Leaks:
+        """Patterns that give classes away, and what they do to the answers."""
+        answers, labels = test.outputs.predictions, test.outputs.labels
+        if test.performance.accuracy is None or answers is None:
+            return Leaks((0, 0), reason=f"Leaks were not sought. {test.performance.reason}")
+        compute = forward(self.intake.traced, [], steps, self.intake.outputs)
+        rows = self._batch_size([])
+        try:
+            seen = scene(source, compute, answers, labels, test.classes, rows, self.seed)
+        except InputError as error:
+            return Leaks((0, 0), reason=str(error))
+        return search(seen, None, self.tell)
 
     @staticmethod
     def _batch(

@@ -25,6 +25,7 @@ from layerscope.images import Source, class_names, preprocessing
 from layerscope.images.resize import HOWS
 from layerscope.intake import MOST_IMAGES as MOST_IN_BATCH
 from layerscope.intake import Images, Intake
+from layerscope.interventions.marks import Given
 from layerscope.measures.coherence import Encoder, Hog
 from layerscope.model.effective import effective_receptive_field
 from layerscope.model.load import check_model, load
@@ -34,6 +35,7 @@ from layerscope.model.room import bytes_of
 from layerscope.model.taps import Tap
 from layerscope.model.traced import TracedModel, view
 from layerscope.model.twin import Twin, untrained_twin
+from layerscope.probing import Probe, probe
 from layerscope.profile import Profile
 from layerscope.run.local import Progress
 from layerscope.run.plan import SAMPLE
@@ -276,6 +278,18 @@ class Scope:
         """The maps of all layers that decide a photo; see `layerscope.decisive.decisive`."""
         return decisive(self._intake, images, target, k, names=self.classes, **a)
 
+    def probe(self, images: Images, mark: Given | None = None, **asked: Any) -> Probe:
+        """Which classes a pasted mark or region pushes; see `layerscope.probing.probe`.
+
+        Args:
+            images: see `maps`; 8 at least, at best 25 and more; labelled for a region.
+            mark: a picture with or without alpha: a file, a Pillow image or uint8 (h, w, 3 or 4).
+            asked: ``at=(x, y)`` or ``roam=True``; instead of a mark ``region=(x0, y0, x1, y1)``
+                with ``from_class``; ``most``, ``batch_size``, ``output``.
+        """
+        own: dict[str, Any] = {"names": self.classes, "seed": self.seed}
+        return probe(self._intake, images, mark, **own, **asked)
+
     def profile(
         self,
         images: Images,
@@ -329,8 +343,8 @@ class Scope:
             images: images that the model was not trained on, see `maps`; at best 100 and more,
                 labelled.
             train: images that it was trained on.
-            panels: names of those to fill, so far ``clarity``, ``focus`` and ``performance``;
-                default all.
+            panels: names of those to fill, so far ``clarity``, ``focus``, ``leakage`` and
+                ``performance``; default all.
             layers: see `maps`.
             batch_size: see `maps`.
             directory: where the run is kept and the report is written; by default nowhere, see

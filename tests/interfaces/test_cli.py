@@ -210,7 +210,11 @@ def test_a_folder_that_cannot_be_written_is_exit_4(folder, tmp_path):
     ("options", "code", "message"),
     [
         (["--fail-on", "deadly"], 2, "'deadly'"),
-        (["--panels", "beauty"], 2, "Panels are a list of clarity, focus, performance; got 'beauty'"),
+        (
+            ["--panels", "beauty"],
+            2,
+            "Panels are a list of clarity, focus, leakage, performance; got 'beauty'",
+        ),
         (["-o", "photo.jpg"], 2, "'photo.jpg' is or lies below a file"),
         (["-o", "photo.jpg/run"], 2, "is or lies below a file"),
         (["-o", "saved"], 2, "holds other things ('saved_model.pb')"),

@@ -15,7 +15,7 @@ PanelName = Literal["clarity", "focus", "leakage", "memorisation", "performance"
 SEVERITIES: tuple[Severity, ...] = ("fail", "warn", "info")
 """The gravest first."""
 PANELS: tuple[PanelName, ...] = ("clarity", "focus", "leakage", "memorisation", "performance")
-BUILT: tuple[PanelName, ...] = ("clarity", "focus", "performance")
+BUILT: tuple[PanelName, ...] = ("clarity", "focus", "leakage", "performance")
 """Panels that an audit can run so far."""
 
 

@@ -189,7 +189,7 @@ def leakage_panel(leaks: Leaks) -> Panel:
 def _named(leaks: Leaks, verdict: Verdict, begin: str, end: str) -> str:
     names = [one.of.name for one in leaks.classes if class_verdict(one) == verdict]
     names += [one.of.name for one in leaks.whole if whole_verdict(one) == verdict]
-    return f"{begin} {listed(list(dict.fromkeys(names)))}, {end}."
+    return f"{begin} class {listed(list(dict.fromkeys(names)))}, {end}."
 
 
 def power_words(leaks: Leaks) -> str:
@@ -323,8 +323,8 @@ def _of_properties(whole: Iterable[WholeLeak]) -> list[Finding]:
         kind = _KIND.get(whole_verdict(leak), "data-label-property")
         message = (
             f"{WORDS.get(own.name, own.name)} alone tells class {leak.of.name} from the others: "
-            f"ROC area {own.auc:.2f} (95 % CI {own.low:.2f} to {own.high:.2f}), cross-validated over "
-            f"{count(own.images, 'image')}; predicting all classes from it is right for "
+            f"ROC area {own.auc:.2f} (95 % CI {own.low:.2f} to {own.high:.2f}), cross-validated "
+            f"over {count(own.images, 'image')}; predicting all classes from it is right for "
             f"{percent(own.accuracy)}, always answering the commonest class for "
             f"{percent(own.majority)}."
         )

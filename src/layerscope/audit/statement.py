@@ -47,6 +47,9 @@ SUSPECT = (
 )
 
 
+_SAID: tuple[PanelName, ...] = ("performance", "leakage", "clarity", "focus")
+
+
 def sentences(panels: Mapping[PanelName, Panel], findings: Sequence[Finding]) -> tuple[str, ...]:
     """Return what an audit says, a paragraph each, the most urgent first.
 
@@ -56,7 +59,7 @@ def sentences(panels: Mapping[PanelName, Panel], findings: Sequence[Finding]) ->
     """
     verdicts = {name: panels[name].verdict if name in panels else "not-tested" for name in PANELS}
     said = [*_broken(findings), *_doubts(findings)]
-    said += [panels[name].summary for name in ("performance", "clarity", "focus") if name in panels]
+    said += [panels[name].summary for name in _SAID if name in panels]
     said += _together(verdicts)
     missing = [name for name in PANELS if verdicts[name] == "not-tested"]
     return (*said, f"Not tested: {conjoined(missing)}.") if missing else tuple(said)

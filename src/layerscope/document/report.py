@@ -12,10 +12,12 @@ from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.figures import count, listed, percent, with_interval
 from layerscope.audit.findings import KINDS, PANELS, SEVERITIES, Finding, Severity
 from layerscope.audit.focus import Looks
+from layerscope.audit.leakage import Leaks
 from layerscope.audit.performance import ClassAccuracy, Performance
 from layerscope.audit.result import Audit, DataSet, LayerResult
 from layerscope.document.compose import shape_of
 from layerscope.document.layers import reading, sections
+from layerscope.document.leaks import leak_sections
 from layerscope.document.looks import focus_sections
 from layerscope.document.parts import (
     Document,
@@ -63,13 +65,19 @@ _NO_SCORE = (
 )
 
 
-def report(audit: Audit, gallery: Gallery | None = None, looks: Looks | None = None) -> Document:
+def report(
+    audit: Audit,
+    gallery: Gallery | None = None,
+    looks: Looks | None = None,
+    leaks: Leaks | None = None,
+) -> Document:
     """Compose the report of an audit.
 
     Args:
         audit: its result.
         gallery: what to show of each layer; ``None`` for a table of the layers alone.
         looks: heatmaps of some images; ``None`` where there are none.
+        leaks: patterns that give classes away; ``None`` where none were sought.
     """
     about = (
         f"{audit.model.path}: {count(audit.model.parameters, 'parameter')}, "
@@ -90,6 +98,7 @@ def report(audit: Audit, gallery: Gallery | None = None, looks: Looks | None = N
             Section("Panels", "panels", 2, (_verdicts(audit), Text(_NO_SCORE, "small"))),
             *_findings(audit.findings),
             Section("Performance", "performance", 2, _performance(audit)),
+            *(leak_sections(audit.panel("leakage"), leaks) if leaks else ()),
             *(focus_sections(audit.panel("focus"), looks, audit.test.classes) if looks else ()),
             Section("Layers", "layers", 2, _layers(audit, gallery)),
             *(sections(audit.layers, gallery) if gallery else ()),

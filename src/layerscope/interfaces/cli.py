@@ -13,6 +13,18 @@ import typer
 
 import layerscope
 from layerscope.errors import EnvironmentFailure, InputError, LayerscopeError
+from layerscope.interfaces.options import (
+    BatchSize,
+    Classes,
+    CustomObjects,
+    Images,
+    Model,
+    Preprocess,
+    Quiet,
+    Resize,
+    Seed,
+    Trust,
+)
 
 if TYPE_CHECKING:
     from layerscope.scope import Scope
@@ -27,10 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")]
-Images = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Image files, or one folder of images.")
-]
 Layers = Annotated[
     list[str] | None,
     typer.Option(
@@ -64,32 +72,6 @@ Alpha = Annotated[
         "layer the map that carries most, or K with --maps K.",
     ),
 ]
-Preprocess = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="none, 0..1, -1..1, caffe, torch, keras:NAME, mean=127,std=128, or auto.",
-    ),
-]
-Resize = Annotated[
-    Literal["stretch", "crop", "letterbox"],
-    typer.Option(help="How image files come to the model's size."),
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(metavar="FILE|imagenet", help="Class names in output order: lines or JSON."),
-]
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Allow the model file to run Python code of its own.")
-]
-CustomObjects = Annotated[
-    str | None, typer.Option(metavar="MODULE", help="Python module with the model's own classes.")
-]
-BatchSize = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Images in one forward pass.")
-]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no warnings.")]
 
 
 def _reports(command: Callable[..., None]) -> Callable[..., None]:
@@ -401,6 +383,81 @@ def focus(
     typer.echo(str(place))
 
 
+Pasted = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGES",
+        help="Images to paste onto: a folder, a CSV path,label or an .npz; labelled for --region.",
+    ),
+]
+MarkFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MARK.png",
+        help="A picture, pasted at its own pixels onto images as large as the model sees them; "
+        "transparency counts.",
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y",
+        help="Upper left corner of the mark, as fractions 0 to 1 of the image. Default: the mark "
+        "is centred.",
+    ),
+]
+Roam = Annotated[bool, typer.Option("--roam", help="The mark goes to a random place each time.")]
+RegionOf = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X0,Y0,X1,Y1",
+        help="Instead of a mark: this part of the images of --from-class, as fractions 0 to 1.",
+    ),
+]
+FromClass = Annotated[
+    str | None, typer.Option(metavar="NAME|INDEX", help="The class that the region comes from.")
+]
+Most = Annotated[int, typer.Option(metavar="N", min=1, help="Images that are used at most.")]
+Page = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR|FILE.html", help="Where the page goes.")
+]
+
+
+@app.command()
+@_reports
+def probe(
+    model: Model,
+    images: Pasted,
+    mark: MarkFile = None,
+    at: At = None,
+    roam: Roam = False,
+    region: RegionOf = None,
+    from_class: FromClass = None,
+    most: Most = 200,
+    output: Page = Path("layerscope-probe"),
+    preprocess: Preprocess = "auto",
+    resize: Resize = "stretch",
+    classes: Classes = None,
+    trust: Trust = False,
+    custom_objects: CustomObjects = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Test a suspect: paste a mark, or a part of a class, and see which classes it pushes."""
+    from layerscope.interfaces.probe import check, run
+
+    asked = check(mark, at, roam, region, from_class, images, output)
+    warnings: list[str] = []
+    with _progress(quiet) as say:
+        scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)
+        said, place = run(scope, images, asked, output, most, batch_size, say, warnings.append)
+    for text in warnings if not quiet else ():
+        typer.echo(_printable(f"layerscope: {text}"), err=True)
+    typer.echo(_printable(said))
+    typer.echo(str(place))
+
+
 Test = Annotated[
     str,
     typer.Argument(
@@ -413,7 +470,7 @@ Train = Annotated[str | None, typer.Option(metavar="IMAGES", help="Images that i
 Run = Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Directory of the run.")]
 Panels = Annotated[
     str | None,
-    typer.Option(metavar="NAME[,NAME]", help="clarity, focus, performance. Default: all."),
+    typer.Option(metavar="NAME[,NAME]", help="clarity, focus, leakage, performance. Default: all."),
 ]
 FailOn = Annotated[
     str,

@@ -1,0 +1,117 @@
+"""The section of a report on leaks: each pattern, what it does in other images, and the search."""
+
+import numpy as np
+
+from layerscope.audit.figures import percent
+from layerscope.audit.findings import Panel
+from layerscope.audit.leakage import (
+    WORDS,
+    ClassLeak,
+    Leaks,
+    WholeLeak,
+    class_verdict,
+    power_words,
+    whole_verdict,
+)
+from layerscope.document.colour import Bytes, photo
+from layerscope.document.parts import Part, Picture, Section, Strips, Table, Text
+from layerscope.vocabulary import Floats
+
+_LARGEST, _LEAST = 144, 48
+"""Sides of pictures in pixels: photos are averaged to the first, small ones repeated beyond the
+second."""
+_NOTE = (
+    "The pattern is the mean of its copies. Before and after: images of other classes as they are "
+    "and with a copy pasted in, from the one that it moved most to the one that it moved least."
+)
+_SEARCHED = (
+    "Score: mean correlation of the best fifth of the images of the class with the pattern, less "
+    "that of other classes, on images that took no part in choosing it. Effect: rise of the "
+    "probability of the class in images of others, less that with a control from a third class."
+)
+
+
+def leak_sections(panel: Panel, leaks: Leaks) -> list[Section]:
+    """What the panel says, the patterns found, and what was searched.
+
+    Args:
+        panel: the leakage panel.
+        leaks: what it rests on.
+    """
+    parts: list[Part] = [Text(panel.summary)]
+    if leaks.power and panel.verdict != "not-found":
+        parts.append(Text(power_words(leaks), "small"))
+    found = [one for one in leaks.classes if one.copies is not None and one.copies.found]
+    if found:
+        parts.append(Strips("Patterns that recur in a class", tuple(map(_strip, found)), _NOTE))
+    if leaks.classes:
+        columns = (
+            "Class", "Verdict", "Images", "Right", "Score", "In the class", "In others", "Effect",
+            "p, adjusted",
+        )  # fmt: skip
+        rows = tuple(map(_row, leaks.classes))
+        parts += [Table(columns, rows, "Every class that was searched.", tuple(range(2, 9))),
+                  Text(_SEARCHED, "small")]  # fmt: skip
+    if leaks.whole:
+        names = ("Class", "Property", "Verdict", "ROC area", "Effect")
+        caption = "Properties of whole images that tell a class from the others."
+        parts.append(Table(names, tuple(map(_property, leaks.whole)), caption, (3, 4)))
+    if leaks.passes:
+        parts.append(Text(f"{leaks.passes:,} changed images went through the model.", "small"))
+    return [Section("Leakage", "leakage", 2, tuple(parts))]
+
+
+def _row(leak: ClassLeak) -> tuple[str, ...]:
+    copies, effect = leak.copies, leak.effect
+    own = effect.same if effect else None
+    return (
+        leak.of.name,
+        class_verdict(leak).replace("-", " "),
+        f"{leak.images:,}",
+        f"{leak.right:,}",
+        f"{copies.score.value:.2f}" if copies else "",
+        percent(copies.inside) if copies and copies.found else "",
+        percent(copies.outside) if copies and copies.found else "",
+        f"{own.value:.2f} ({own.low:.2f} to {own.high:.2f})" if own else "",
+        f"{leak.p:.2g}" if np.isfinite(leak.p) else "",
+    )
+
+
+def _property(leak: WholeLeak) -> tuple[str, ...]:
+    own, effect = leak.found, leak.effect
+    return (
+        leak.of.name,
+        WORDS.get(own.name, own.name),
+        whole_verdict(leak).replace("-", " "),
+        f"{own.auc:.2f} ({own.low:.2f} to {own.high:.2f})",
+        f"{effect.value:.2f} ({effect.low:.2f} to {effect.high:.2f})" if effect else "",
+    )
+
+
+def _strip(leak: ClassLeak) -> tuple[str, str, tuple[Picture, ...]]:
+    assert leak.copies is not None
+    x0, y0, x1, y1 = leak.copies.box
+    words = f"{class_verdict(leak).replace('-', ' ')}, {y1 - y0} × {x1 - x0} pixels"
+    pictures = [Picture(_fitting(leak.copies.mark), "The pattern", "pattern")]
+    for at, (before, after) in enumerate(leak.shown, 1):
+        both = photo(np.stack([before, after]).reshape(-1, *before.shape[1:]))
+        for rgb, name in zip(np.split(both, 2), ("before", "after"), strict=True):
+            alt = f"Image {at} of another class {name} the pattern was pasted in"
+            pictures.append(Picture(_enlarged(rgb), alt, name))
+    return f"Class {leak.of.name}", words, tuple(pictures)
+
+
+def _fitting(mark: Floats) -> Bytes:
+    """The pattern, its values stretched: the mean of many copies is pale."""
+    low, high = float(mark.min()), float(mark.max())
+    return _enlarged(photo((mark - low) / max(high - low, 1e-12)))
+
+
+def _enlarged(rgb: Bytes) -> Bytes:
+    """Pixels repeated until the picture can be seen; a large one keeps every so many-th."""
+    longest = max(rgb.shape[:2])
+    if longest > _LARGEST:
+        step = -(-longest // _LARGEST)
+        return np.asarray(rgb[::step, ::step])
+    factor = max(1, -(-_LEAST // longest))
+    return np.asarray(rgb.repeat(factor, 0).repeat(factor, 1))
