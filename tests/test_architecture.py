@@ -34,7 +34,7 @@ ROWS = (
     ("zoo",),
     ("testing",),
     ("intake",),
-    ("focusing", "effects", "decisive", "leaking"),
+    ("focusing", "effects", "decisive", "leaking", "probing"),
     ("examining",),
     ("scope",),
     ("interfaces", "__init__", "__main__"),

@@ -7,6 +7,7 @@ its native pixels and its transparency.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,8 +22,11 @@ from layerscope.vocabulary import Floats
 Places: TypeAlias = NDArray[np.int64]
 Region: TypeAlias = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions 0..1 of the image, origin top left."""
-Given: TypeAlias = "str | PathLike[str] | Image.Image | NDArray[Any] | Mark"
 
+UNLABELLED = (
+    "A region is taken from images of one class and pasted into those of others, so it takes "
+    "labelled images: one folder per class, or a CSV path,label; these are not labelled"
+)
 LUMINANCE = (0.299, 0.587, 0.114)
 """Of red, green and blue in grey (ITU-R BT.601), as for image files."""
 
@@ -58,6 +62,10 @@ class Mark:
         return np.repeat(grey[..., None], channels, 2)
 
 
+Given: TypeAlias = str | PathLike[str] | Image.Image | NDArray[Any] | Mark
+"""A mark as users have it, see `read_mark`."""
+
+
 def read_mark(given: Given) -> Mark:
     """Read a mark.
 
@@ -73,7 +81,7 @@ def read_mark(given: Given) -> Mark:
     if is_picture(given):
         return _of_rgba(np.asarray(given.convert("RGBA")))  # type: ignore[union-attr]
     if isinstance(given, str | PathLike):
-        return _of_file(given)
+        return _of_file(Path(given))
     pixels = np.asarray(given)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not pixels.size:
         raise InputError(
@@ -90,19 +98,18 @@ def read_mark(given: Given) -> Mark:
     return _of_rgba(pixels if pixels.shape[2] == 4 else np.concatenate([pixels, opaque], 2))
 
 
-def _of_file(path: str | PathLike[str]) -> Mark:
-    rgb = np.asarray(decode(str(path)).pixels, np.float32)  # says what is wrong with a file
+def _of_file(path: Path) -> Mark:
+    rgb: Floats = decode(path).pixels.astype(np.float32)  # says what is wrong with a file
     with Image.open(path, formats=FORMATS) as image:
         if not image.has_transparency_data:
-            return Mark(rgb, np.ones(rgb.shape[:2], np.float32))
-        rgba = ImageOps.exif_transpose(image.convert("RGBA"))
-    alpha = np.asarray(rgba.getchannel("A"), np.float32) / 255
-    return _seen(Mark(rgb, alpha))
+            return Mark(rgb, np.ones_like(rgb[..., 0]))
+        rgba = ImageOps.exif_transpose(image).convert("RGBA")
+    return _of_rgba(np.asarray(rgba))
 
 
 def _of_rgba(pixels: NDArray[np.uint8]) -> Mark:
-    values = pixels.astype(np.float32)
-    return _seen(Mark(values[..., :3], values[..., 3] / 255))
+    values: Floats = pixels.astype(np.float32)
+    return _seen(Mark(values[..., :3], values[..., 3] / np.float32(255)))
 
 
 def _seen(mark: Mark) -> Mark:
@@ -214,6 +221,29 @@ def box_of(region: Region, sides: tuple[int, int]) -> tuple[int, int, int, int]:
         first = min(round(low * side), side - 1)
         ends.append((first, max(first + 1, round(high * side))))
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+
+def check_asked(
+    mark: bool, region: bool, from_class: bool, at: Sequence[float] | None, roam: bool
+) -> None:
+    """Refuse a question that is no question.
+
+    Raises:
+        InputError: neither or both of mark and region; a region without a class, or the reverse; a
+            place for a region.
+    """
+    if mark == region:
+        what = "both" if mark else "neither"
+        raise InputError(
+            f"A probe pastes either a mark (--mark) or a region of a class (--region); got {what}."
+        )
+    if region != from_class:
+        raise InputError(
+            "A region is taken from the images of one class, so --region and --from-class go "
+            f"together; got only {'--region' if region else '--from-class'}."
+        )
+    if region and (at is not None or roam):
+        raise InputError("A region is pasted where it was, so --at and --roam go with --mark only.")
 
 
 def check_place(

@@ -5,16 +5,43 @@ spoken of. So the p value is corrected for all of them: signs are flipped over p
 class is held against the largest of all classes in each flip (max-T, Westfall & Young 1993).
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from layerscope.measures.intervals import FEWEST
+from layerscope.vocabulary import Floats
+
 Doubles = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 DRAWS = 400
 FLIPS = 999
+LEVEL = 0.05
+"""Of the corrected p value."""
 _Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of N images and K classes.
+
+    Attributes:
+        values: (N, K), the explained numbers.
+        likely: (N, K), probabilities.
+    """
+
+    values: Floats
+    likely: Floats
+
+    @property
+    def called(self) -> Indices:
+        """(N,), the answers."""
+        return np.asarray(self.likely.argmax(1), np.int64)
 
 
 class Limits(NamedTuple):
@@ -85,3 +112,68 @@ def p_of_leads(leads: NDArray[Any], photos: NDArray[Any], seed: int = 0) -> Doub
     largest = np.sort((signs @ scaled).max(1))
     beaten = FLIPS - np.searchsorted(largest, scaled.sum(0) - 1e-9)
     return np.asarray((1 + beaten) / (1 + FLIPS))
+
+
+def pushes(
+    before: Answers,
+    after: Mapping[str, Answers],
+    photos: NDArray[Any],
+    donors: Mapping[str, NDArray[Any]],
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What a change does to each class, beyond its controls.
+
+    Args:
+        before: answers to N images as they are.
+        after: answers to them changed; under an empty name the change, under others its controls.
+        photos: (N,), what each image was cut from; crops of one photo count as one image.
+        donors: by the same names, (N,), the photo that each image's patch came from; empty where
+            patches come from no photo.
+        seed: of resamples and flips.
+
+    Returns:
+        One row per class in the order of the outputs, see `layerscope.probing.Probe.classes`.
+    """
+    enough = min(len(set(of)) for of in (photos, *donors.values())) >= FEWEST
+    columns: dict[str, Any] = {"class": np.arange(before.values.shape[1])}
+    drawn: dict[str, dict[str, Doubles]] = {}
+    rises: dict[str, dict[str, Floats]] = {}
+    for kind, answers in after.items():
+        front = f"{kind}_" if kind else ""
+        weights = resamples(photos, *([donors[kind]] if donors else []), seed=seed)
+        rises[kind] = {
+            "rise": answers.values - before.values,
+            "probability": answers.likely - before.likely,
+        }
+        drawn[kind] = {}
+        for what, rows in rises[kind].items():
+            drawn[kind][what] = drawn_means(rows, weights)
+            _put(columns, front + what, limits(rows.mean(0), drawn[kind][what], enough))
+        _put(columns, f"{front}moved", _moved(before.called, answers.called, photos, columns))
+    p, pushed = np.zeros(len(columns["class"])), columns["rise_low"] > 0
+    for kind in filter(None, after):
+        for what, rows in rises[kind].items():
+            lead = rises[""][what] - rows
+            found = limits(lead.mean(0), drawn[""][what] - drawn[kind][what], enough)
+            _put(columns, f"{kind}_{what}_lead", found)
+        p = np.maximum(p, p_of_leads(rises[""]["rise"] - rises[kind]["rise"], photos, seed))
+        pushed = pushed & (columns[f"{kind}_rise_lead_low"] > 0)
+    columns["p"] = p if enough else np.full(len(p), np.nan)
+    columns["pushed"] = pushed & (p <= LEVEL) & enough
+    return pd.DataFrame(columns)
+
+
+def _put(columns: dict[str, Any], name: str, found: Limits) -> None:
+    columns[name], columns[f"{name}_low"], columns[f"{name}_high"] = found
+
+
+def _moved(
+    before: Indices, after: Indices, photos: NDArray[Any], columns: dict[str, Any]
+) -> Limits:
+    """Share of the images answered otherwise before that are answered as each class after."""
+    count = len(columns["class"])
+    free = len(before) - np.bincount(before, minlength=count)
+    came = np.bincount(after[after != before], minlength=count)
+    share = np.divide(came, free, out=np.zeros(count), where=free > 0)
+    # Crops of one photo count as one image.
+    return share_limits(share, free * len(set(photos)) / len(photos))

@@ -153,5 +153,5 @@ def _written_before(folder: Path, command: str) -> set[str]:
     return {
         name
         for name in names
-        if re.fullmatch(r"index\.html|(overview|layer|overlay|heatmap)[\w.-]*\.png", name)
+        if re.fullmatch(r"index\.html|(overview|layer|overlay|heatmap|probe)[\w.-]*\.png", name)
     }
