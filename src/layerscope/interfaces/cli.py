@@ -14,15 +14,33 @@ import typer
 import layerscope
 from layerscope.errors import EnvironmentFailure, InputError, LayerscopeError
 from layerscope.interfaces.options import (
+    Alpha,
+    At,
     BatchSize,
     Classes,
     CustomObjects,
+    FromClass,
     Images,
+    Laid,
+    Layers,
+    Maps,
+    MarkFile,
+    Method,
     Model,
+    Most,
+    NoControls,
+    OneLayer,
+    Output,
+    Page,
+    Pasted,
     Preprocess,
     Quiet,
+    RegionOf,
     Resize,
+    Roam,
+    Scale,
     Seed,
+    Target,
     Trust,
 )
 
@@ -38,40 +56,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Layers = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN",
-        help="A layer path, a glob, a kind (conv, depthwise, separable, transposed, dense, block, "
-        "other) or all; may be given again. Default: conv and block.",
-    ),
-]
-Maps = Annotated[
-    str | None,
-    typer.Option(
-        metavar="K|all",
-        help="How many maps of a layer. Default: as few as carry 80 %, 16 at most.",
-    ),
-]
-Scale = Annotated[Literal["map", "layer"], typer.Option(help="One colour scale per what.")]
-Output = Annotated[
-    Path,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="DIR|FILE.png",
-        help="Where pictures go. A name that ends in .html gives the page alone.",
-    ),
-]
-Alpha = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE",
-        help="Also lay maps over the photos, with this share of their colour, such as 0.4: of each "
-        "layer the map that carries most, or K with --maps K.",
-    ),
-]
 
 
 def _reports(command: Callable[..., None]) -> Callable[..., None]:
@@ -294,46 +278,6 @@ def layers(
     layer_table(rows, scope.model.name)
 
 
-Target = Annotated[
-    str | None,
-    typer.Option(
-        "--class",
-        metavar="NAME|INDEX",
-        help="The class to explain. Default: the one predicted for each image.",
-    ),
-]
-Method = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="grad-cam, grad-cam++, hires-cam, layer-cam, score-cam, ablation-cam, gradient, "
-        "gradient-x-input, integrated-gradients, smoothgrad, occlusion, rise.",
-    ),
-]
-OneLayer = Annotated[
-    str | None,
-    typer.Option(
-        "--layer",
-        metavar="NAME",
-        help="The layer that a ...-cam method looks at. Default: the last with maps of more than "
-        "one pixel.",
-    ),
-]
-NoControls = Annotated[
-    bool,
-    typer.Option(
-        "--no-controls",
-        help="Draw no controls beside the heatmaps, and do not test whether they can be believed.",
-    ),
-]
-Laid = Annotated[
-    float,
-    typer.Option(
-        "--alpha", metavar="SHARE", help="Share of the colour of a heatmap over its photo, 0 to 1."
-    ),
-]
-
-
 @app.command()
 @_reports
 def focus(
@@ -381,46 +325,6 @@ def focus(
     for text in warnings if not quiet else ():
         typer.echo(_printable(f"layerscope: {text}"), err=True)
     typer.echo(str(place))
-
-
-Pasted = Annotated[
-    str,
-    typer.Argument(
-        metavar="IMAGES",
-        help="Images to paste onto: a folder, a CSV path,label or an .npz; labelled for --region.",
-    ),
-]
-MarkFile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MARK.png",
-        help="A picture, pasted at its own pixels onto images as large as the model sees them; "
-        "transparency counts.",
-    ),
-]
-At = Annotated[
-    str | None,
-    typer.Option(
-        metavar="X,Y",
-        help="Upper left corner of the mark, as fractions 0 to 1 of the image. Default: the mark "
-        "is centred.",
-    ),
-]
-Roam = Annotated[bool, typer.Option("--roam", help="The mark goes to a random place each time.")]
-RegionOf = Annotated[
-    str | None,
-    typer.Option(
-        metavar="X0,Y0,X1,Y1",
-        help="Instead of a mark: this part of the images of --from-class, as fractions 0 to 1.",
-    ),
-]
-FromClass = Annotated[
-    str | None, typer.Option(metavar="NAME|INDEX", help="The class that the region comes from.")
-]
-Most = Annotated[int, typer.Option(metavar="N", min=1, help="Images that are used at most.")]
-Page = Annotated[
-    Path, typer.Option("-o", "--output", metavar="DIR|FILE.html", help="Where the page goes.")
-]
 
 
 @app.command()
