@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from layerscope.audit.findings import Finding
+from layerscope.audit.unused import unused_findings
 from layerscope.document.channels import Instance, Instances, effects_page
 from layerscope.document.parts import Document
 from layerscope.errors import InputError
@@ -99,6 +101,11 @@ class Effects:
     given: int | None
     skipped: tuple[Skipped, ...]
     seed: int
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """``unused-channels``, where there are some; see `layerscope.audit.unused`."""
+        return unused_findings(self.channels)
 
     def instances(self, channel: int, count: int = EXEMPLARS) -> Instances:
         """Images on which a channel decides, beside those that it answers most.

@@ -20,6 +20,7 @@ from layerscope.focus.gate import MOST
 from layerscope.focusing import controls_of, heat_of, question
 from layerscope.images import Preprocessing, Source
 from layerscope.intake import MOST_IMAGES, Images, Intake
+from layerscope.leakage.expected import Expected, expected
 from layerscope.leaking import scene, search
 from layerscope.measures.coherence import Encoder, Hog
 from layerscope.model.room import batch_size
@@ -90,9 +91,11 @@ class Examined:
         panels: Sequence[PanelName],
         layers: str | Sequence[str] | None,
         directory: str | Path | None,
+        budget: int | None = None,
+        declared: Sequence[str] = (),
     ) -> Audited:
         """Judge the model, see `layerscope.scope.Scope.audit`."""
-        intake = self.intake
+        intake, patterns = self.intake, [expected(words) for words in declared]
         intake.check_batch_size(self.rows)
         intake.check_classes()
         source, steps = intake.open(images)
@@ -112,7 +115,9 @@ class Examined:
             trained = self._split(train) if train is not None else None
             facts = ModelFacts(self.name, plan.model, intake.model.count_params())
             looks = self._looks(source, steps, test) if "focus" in panels else None
-            leaks = self._leaks(source, steps, test) if "leakage" in panels else None
+            leaks = None
+            if "leakage" in panels:
+                leaks = self._leaks(source, steps, test, budget, patterns)
             result = judged(
                 facts, subject.layers, prepared, panels, test, trained, found, plan, looks, leaks
             )
@@ -147,7 +152,14 @@ class Examined:
         panel = Looked(beside.gate, heat.method, heat.layer, beside.no_twin)
         return Looks(panel, "", heat, tuple(labels[places].tolist()))
 
-    def _leaks(self, source: Source, steps: Preprocessing | None, test: Split) -> Leaks:
+    def _leaks(
+        self,
+        source: Source,
+        steps: Preprocessing | None,
+        test: Split,
+        budget: int | None,
+        declared: Sequence[Expected],
+    ) -> Leaks:
         """Patterns that give classes away, and what they do to the answers."""
         answers, labels = test.outputs.predictions, test.outputs.labels
         if test.performance.accuracy is None or answers is None:
@@ -158,7 +170,9 @@ class Examined:
             seen = scene(source, compute, answers, labels, test.classes, rows, self.seed)
         except InputError as error:
             return Leaks((0, 0), reason=str(error))
-        return search(seen, None, self.tell)
+        paths = dict(zip(source.ids or (), source.files or (), strict=False))
+        files = [str(paths[name]) for name in seen.names] if paths else None
+        return search(seen, files, self.tell, budget, declared)
 
     @staticmethod
     def _batch(

@@ -30,6 +30,7 @@ from layerscope.interventions.transplant import (
 from layerscope.interventions.whole import CHANGES
 from layerscope.leakage.copies import Copies, find_copies
 from layerscope.leakage.duplicates import Cluster, find_duplicates
+from layerscope.leakage.expected import Expected, is_expected
 from layerscope.leakage.pool import FEWEST, pooled
 from layerscope.leakage.power import Power, search_power
 from layerscope.leakage.properties import (
@@ -162,6 +163,7 @@ def search(
     files: Sequence[str] | None = None,
     tell: Callable[[Progress], None] = lambda _: None,
     budget: int | None = None,
+    declared: Sequence[Expected] = (),
 ) -> Leaks:
     """Search all classes of some images.
 
@@ -170,6 +172,7 @@ def search(
         files: their paths, if they are files.
         tell: hears how far it is.
         budget: most images that go through the model; default what it takes.
+        declared: patterns that belong to a class.
     """
     tell(Progress("leaks in the images", 0, None))
     repeats = find_duplicates(seen.pixels, seen.labels)
@@ -196,6 +199,10 @@ def search(
         else []
     )
     size = alone.pixels.shape[1], alone.pixels.shape[2]
+    leaks = [
+        replace(one, expected=one.copies is not None and is_expected(one.copies, size, declared))
+        for one in leaks
+    ]
     power = _power(alone, leaks) if not any(one.found for one in copies.values()) else ()
     return Leaks(
         size, tuple(leaks), tuple(whole), _repeated(repeats.clusters, seen.names), power,

@@ -334,6 +334,8 @@ class Scope:
         layers: str | Sequence[str] | None = None,
         batch_size: int | None = None,
         directory: str | Path | None = None,
+        budget: int | None = None,
+        expected: Sequence[str] = (),
         tell: Callable[[Progress], None] = lambda _: None,
         warn: Callable[[str], None] = as_warning,
     ) -> Audited:
@@ -349,6 +351,10 @@ class Scope:
             batch_size: see `maps`.
             directory: where the run is kept and the report is written; by default nowhere, see
                 `layerscope.auditing.Audited.save`.
+            budget: images that the search for leaks may send through the model; default what it
+                takes, at most about 1,000 a class.
+            expected: patterns that belong to a class, each a region ``X0,Y0,X1,Y1`` in shares of
+                the image or the path of a picture.
             tell: hears how far the work is.
             warn: hears what went otherwise than asked for.
 
@@ -356,7 +362,8 @@ class Scope:
             InputError, EnvironmentFailure: as for `profile`.
         """
         examined = Examined(self._intake, self._name, self.seed, batch_size, tell, warn)
-        return examined.audit(images, train, asked_panels(panels), layers, directory)
+        asked = asked_panels(panels)
+        return examined.audit(images, train, asked, layers, directory, budget, expected)
 
     def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
         """Side in input pixels of the area that really moves the centre of a layer's maps.

@@ -140,3 +140,13 @@ def test_p_is_adjusted_over_what_was_tried():
     assert adjusted([0.01, float("nan"), 0.04])[0] == pytest.approx(0.02)
     assert np.isnan(adjusted([0.01, float("nan")])[1])
     assert adjusted([]) == []
+
+
+def test_a_declared_pattern_is_a_note_and_leaves_the_panel_alone():
+    leaks = Leaks((32, 32), (leak(what=USED, expected=True), leak(copies(0.1))))
+    (found,) = leak_findings(leaks)
+    assert (found.kind, found.severity) == ("leak-confirmed", "info")
+    assert "declared" in found.message
+    panel = leakage_panel(leaks)
+    assert panel.verdict == "not-found"
+    assert "declared" in panel.not_tested[0]

@@ -70,6 +70,7 @@ class ClassLeak:
         region: x0, y0, x1, y1 as shares of the image, of a region that decides without copies.
         region_effect: what a patch from there does.
         shown: some recipients before and after, raw (H, W, C) each.
+        expected: the pattern was declared to belong to the class.
     """
 
     of: Class
@@ -83,6 +84,7 @@ class ClassLeak:
     region: tuple[float, float, float, float] | None = None
     region_effect: Shift | None = None
     shown: tuple[tuple[Floats, Floats], ...] = field(default=(), repr=False)
+    expected: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def leakage_panel(leaks: Leaks) -> Panel:
     """The panel of an audit."""
     if leaks.reason:
         return untested(leaks.reason)
-    verdicts = [class_verdict(one) for one in leaks.classes]
+    verdicts = [class_verdict(one) for one in leaks.classes if not one.expected]
     verdicts += [whole_verdict(one) for one in leaks.whole if one.effect is not None]
     verdict = next((one for one in ORDER if one in verdicts), "not-tested")
     searched = sum(class_verdict(one) != "not-tested" for one in leaks.classes)
@@ -187,7 +189,8 @@ def leakage_panel(leaks: Leaks) -> Panel:
 
 
 def _named(leaks: Leaks, verdict: Verdict, begin: str, end: str) -> str:
-    names = [one.of.name for one in leaks.classes if class_verdict(one) == verdict]
+    of_classes = [one for one in leaks.classes if not one.expected]
+    names = [one.of.name for one in of_classes if class_verdict(one) == verdict]
     names += [one.of.name for one in leaks.whole if whole_verdict(one) == verdict]
     return f"{begin} class {listed(list(dict.fromkeys(names)))}, {end}."
 
@@ -205,11 +208,14 @@ def power_words(leaks: Leaks) -> str:
 
 def _few(leaks: Leaks) -> list[str]:
     missing = [one.of.name for one in leaks.classes if class_verdict(one) == "not-tested"]
+    declared = [one.of.name for one in leaks.classes if one.expected]
+    said = [f"The pattern of class {listed(declared)}: it was declared to belong to the class."]
     if not missing:
-        return []
+        return said if declared else []
     return [
+        *(said if declared else []),
         f"{listed(missing)}: fewer than {LIMITS.fewest} images that the model classifies rightly, "
-        f"or, where no pattern was found, fewer than {LIMITS.enough}."
+        f"or, where no pattern was found, fewer than {LIMITS.enough}.",
     ]
 
 
@@ -245,6 +251,9 @@ _ADVICE = {
 }
 
 
+DECLARED = "Nothing, if the pattern is there wherever the class is, also outside these images."
+
+
 def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
     copies, effect = leak.copies, leak.effect
     kind = _KIND.get(class_verdict(leak), "")
@@ -275,17 +284,20 @@ def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
         message += f" The box covers {percent(leak.covers)} of the image."
     if np.isfinite(leak.necessity):
         message += f" Without it the class loses {leak.necessity:.2f}."
+    if leak.expected:
+        message += " It was declared to belong to the class."
     height, width = size
     return [
         Finding(
             kind,
             message,
-            _ADVICE[kind],
+            DECLARED if leak.expected else _ADVICE[kind],
             classes=(leak.of,),
             region=(x0 / width, y0 / height, x1 / width, y1 / height),
             effect=_effect(effect.same) if effect else None,
             p=leak.p if np.isfinite(leak.p) else None,
             images=len(effect.recipients) if effect else leak.images,
+            minor=leak.expected,
         )
     ]
 

@@ -43,8 +43,7 @@ class Source:
     Files, arrays and archives can be iterated again; a stream only once.
 
     Attributes:
-        ids: a stable name per image: the path below the folder, or the position as text. Skipped
-            files are in it. ``None`` for a stream, whose length is not known.
+        ids: the path below the folder, or the position as text; ``None`` for a stream.
         labels: output index per id, -1 where unknown; ``None`` if the set is unlabelled or a
             stream, whose batches carry their labels.
         class_names: one name per output where known, else the classes as the images have them.
@@ -53,7 +52,8 @@ class Source:
             afresh with the next.
         notes: by id, what was done to a file that its owner may not expect; grows likewise.
         left_out: files that are not in ``ids``, with reasons.
-        photos: what each of ``ids`` was cut from, its own id where nothing is said.
+        photos: what each was cut from, its own id where nothing is said.
+        files: where each of ``ids`` lies; ``None`` where they are no files.
     """
 
     ids: tuple[str, ...] | None
@@ -66,6 +66,7 @@ class Source:
     notes: dict[str, str] = field(default_factory=dict)
     left_out: tuple[Skipped, ...] = ()
     photos: tuple[str, ...] | None = None
+    files: tuple[Path, ...] | None = None
     _digest: Callable[[], str] = field(default=str, repr=False)
 
     @property
@@ -204,8 +205,8 @@ def read(
         return _read_stream(images, wanted)
     raise InputError(
         "Images are a path, an array (N, H, W, C), a Pillow image, a list of paths or of Pillow "
-        "images, a pair (array, labels) or a "
-        f"stream of batches; got {type(images).__name__}. Join a list of arrays with numpy.stack."
+        "images, a pair (array, labels) or a stream of batches; got "
+        f"{type(images).__name__}. Join a list of arrays with numpy.stack."
     )
 
 
@@ -274,8 +275,8 @@ def _of_files(files: listing.Listing, found: Labels, wanted: _Wanted) -> Source:
 
     made = _source(tuple(file.id for file in files.files), found, batches, part)
     photos = tuple(file.photo or file.id for file in files.files)
-    digest = partial(_hash_of_files, files, found)
-    return replace(made, left_out=files.skipped, photos=photos, _digest=digest)
+    digest, paths = partial(_hash_of_files, files, found), tuple(one.path for one in files.files)
+    return replace(made, left_out=files.skipped, photos=photos, files=paths, _digest=digest)
 
 
 def _hash_of_files(files: listing.Listing, labels: Labels) -> str:
