@@ -1,6 +1,6 @@
 """From what was measured to an audit, and from an audit to files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -205,12 +205,9 @@ def judged(
     if "performance" in panels:
         filled["performance"] = performance_panel(found)
         findings += low_accuracy(found, test.data.order_assumed)
-    if looked is not None:
-        filled["focus"] = focus_panel(looked.panel, looked.reason)
-        findings += unreliable_heatmap(looked.panel)
-    if leaks is not None:
-        filled["leakage"] = leakage_panel(leaks)
-        findings += leak_findings(leaks)
+    for name, panel, raised in _experiments(looked, leaks):
+        filled[name] = panel
+        findings += raised
     rows: tuple[LayerResult, ...] = ()
     if clear is not None:
         rows = layer_results(layers.values(), clear.channels, depths, clear.learned)
@@ -230,6 +227,17 @@ def judged(
         filled["clarity"] = _clarity_panel(clear, result)
     channels = clear.channels if clear else None
     return Audited(result, profile, plan, prepared, channels, looks=looked, leaks=leaks)
+
+
+def _experiments(
+    looked: Looks | None, leaks: Leaks | None
+) -> Iterator[tuple[PanelName, Panel, Sequence[Finding]]]:
+    """The panels that rest on experiments with the model: name, what it says, its findings."""
+    if looked is not None:
+        panel = focus_panel(looked.panel, looked.reason)
+        yield "focus", panel, unreliable_heatmap(looked.panel)
+    if leaks is not None:
+        yield "leakage", leakage_panel(leaks), leak_findings(leaks)
 
 
 def _clarity_panel(clear: Clarity, result: Audit) -> Panel:

@@ -44,8 +44,7 @@ class Source:
 
     Attributes:
         ids: the path below the folder, or the position as text; ``None`` for a stream.
-        labels: output index per id, -1 where unknown; ``None`` if the set is unlabelled or a
-            stream, whose batches carry their labels.
+        labels: output index per id, -1 where unknown; ``None`` for unlabelled sets and streams.
         class_names: one name per output where known, else the classes as the images have them.
         label_mismatch: empty, or why images that have classes count as unlabelled.
         skipped: files that could not be used, with reasons; grows during an iteration and starts
