@@ -18,6 +18,7 @@ READING = (
     "otherwise before that are answered as this class after. In brackets 95 % limits over images. "
     "p: of the lead of the rise over the better control, corrected for all {classes}."
 )
+_SHORT = {"block": "with the block", "shuffled": "shuffled", "third": "with a control"}
 DOES_NOT_SAY = (
     "This says what the pasted pixels do to the answers. It does not say that images with them "
     "occur, or that the model was trained on such images."
@@ -82,13 +83,13 @@ def statement(told: Told, classes: pd.DataFrame, scale: str) -> str:
     rank = int(np.flatnonzero(classes["class"] == row["class"])[0]) + 1
     most = f"the most of all {len(classes):,} classes" if rank == 1 else f"rank {rank} of all"
     moves = (
-        f"moves {_share(row['moved'])} (95 % CI {_ends(row, 'moved', 100, '.0f')}) of "
+        f"moves {_share(row['moved'])} (95\u00a0% CI {_ends(row, 'moved', 100, '.0f')}) of "
         f"{told.number} to {row['name']}; {_moves(told, row)}."
     )
     rises = [f"{words} {row[f'{key}_rise']:+.2f}" for key, words in told.controls]
     raises = (
         f"raises the {scale} of {row['name']} by {row['rise']:+.2f} "
-        f"(95 % CI {_ends(row, 'rise', 1, '+.2f')}), {most}; {', '.join(rises)}."
+        f"(95\u00a0% CI {_ends(row, 'rise', 1, '+.2f')}), {most}; {', '.join(rises)}."
     )
     # What counts is the answer; a thousand classes often rise far and still win no image.
     order = (moves, raises) if row["moved_low"] > _most_moved(told, row) else (raises, moves)
@@ -106,7 +107,7 @@ def _nothing(what: str, told: Told, classes: pd.DataFrame, scale: str) -> str:
     moved = classes.iloc[int(classes["moved"].argmax())]
     return (
         f"{what} pushes none of {count(len(classes), 'class')} beyond what its controls do, on "
-        f"{told.number}. Upper 95 % limits: no class rises by more than {highs.max():+.2f} of the "
+        f"{told.number}. Upper 95\u00a0% limits: no class rises by more than {highs.max():+.2f} of the "
         f"{scale} beyond its controls ({limit['name']}), and at most {_share(moved['moved_high'])} "
         f"of images move to any one class (most: {moved['name']}, {_share(moved['moved'])}; "
         f"{_moves(told, moved)})."
@@ -180,17 +181,19 @@ def probe_page(
 
 def _table(told: Told, classes: pd.DataFrame, scale: str) -> Table:
     top = classes.head(LISTED)
-    kinds = [("", told.what), *told.controls]
+    kinds = ["", *[key for key, _ in told.controls]]
     columns = ["Class", "Pushed"]
     cells = [list(top["name"]), ["yes" if one else "no" for one in top["pushed"]]]
-    for key, words in kinds:
-        columns.append(f"Rise of the {scale}, {words}")
+    for key in kinds:
+        columns.append(_SHORT[key] if key else f"Rise of the {scale}")
         cells.append([_rise(row, f"{key}_rise" if key else "rise") for _, row in top.iterrows()])
-    cells.append([f"{value:.3g}" if np.isfinite(value) else "" for value in top["p"]])
     columns.append("p")
-    for key, words in kinds:
-        columns.append(f"Moved, {words}")
-        cells.append([_moved(row, f"{key}_moved" if key else "moved") for _, row in top.iterrows()])
+    cells.append([f"{value:.3f}" if np.isfinite(value) else "" for value in top["p"]])
+    columns.append("Moved")
+    cells.append([_moved(row, "moved") for _, row in top.iterrows()])
+    for key in kinds[1:]:
+        columns.append(_SHORT[key])
+        cells.append([_share(share) for share in top[f"{key}_moved"]])
     caption = (
         f"The {len(top)} of {count(len(classes), 'class')} whose {scale} rises most, on "
         f"{told.number}"
@@ -214,7 +217,7 @@ def _ends(row: "pd.Series[float]", name: str, times: float, form: str) -> str:
 
 
 def _share(share: float) -> str:
-    return percent(share).replace(".0 %", " %")
+    return percent(share).replace(".0 %", " %").replace(" %", "\u00a0%")
 
 
 def _sentence(text: str) -> str:
