@@ -16,10 +16,12 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-FOCUS = (ROOT / "docs" / "focus.md").read_text()
+FOCUS, EFFECTS, LEAKAGE = (
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("focus", "effects", "leakage")
+)
 
 
-def blocks(language, text=README + FOCUS):
+def blocks(language, text=README + FOCUS + EFFECTS + LEAKAGE):
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
