@@ -13,6 +13,12 @@ from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
 from layerscope.audit.focus import Looks, focus_panel, unreliable_heatmap
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
 from layerscope.audit.leakage import Leaks, leak_findings, leakage_panel
+from layerscope.audit.memorisation import (
+    Memorised,
+    memorisation_finding,
+    memorisation_panel,
+    memorised,
+)
 from layerscope.audit.performance import (
     Performance,
     answers_of,
@@ -40,7 +46,7 @@ from layerscope.run.outputs import Outputs
 from layerscope.run.plan import Plan
 from layerscope.store.directory import RunDirectory, open_run
 from layerscope.store.manifest import replacing
-from layerscope.vocabulary import Layer
+from layerscope.vocabulary import Floats, Layer
 
 REPORT, RESULT = "report.html", "audit.json"
 VERDICTS = "verdicts"
@@ -201,11 +207,7 @@ def judged(
         depths = {path: regime(layer) for path, layer in layers.items()}
         clear = clarity(profile, depths)
         findings += clear.findings
-    found = test.performance
-    if "performance" in panels:
-        filled["performance"] = performance_panel(found)
-        findings += low_accuracy(found, test.data.order_assumed)
-    for name, panel, raised in _experiments(looked, leaks):
+    for name, panel, raised in _others(panels, test, train, looked, leaks):
         filled[name] = panel
         findings += raised
     rows: tuple[LayerResult, ...] = ()
@@ -216,7 +218,7 @@ def judged(
         rows,
         _choice(prepared, plan),
         test.data,
-        found,
+        test.performance,
         filled,
         tuple(findings),
         train.data if train else None,
@@ -229,15 +231,36 @@ def judged(
     return Audited(result, profile, plan, prepared, channels, looks=looked, leaks=leaks)
 
 
-def _experiments(
-    looked: Looks | None, leaks: Leaks | None
+def _memorised(test: Split, train: Split | None) -> Memorised:
+    both = [None if one is None else _answers(one) for one in (train, test)]
+    return memorised(train.performance if train else None, test.performance, *both)
+
+
+def _answers(split: Split) -> tuple[Floats, NDArray[np.int64]] | None:
+    """Outputs and labels of the images that were read."""
+    found, read = split.outputs.predictions, split.outputs.read
+    return None if found is None else (found[read], split.outputs.labels[read])
+
+
+def _others(
+    panels: Sequence[PanelName],
+    test: Split,
+    train: Split | None,
+    looked: Looks | None,
+    leaks: Leaks | None,
 ) -> Iterator[tuple[PanelName, Panel, Sequence[Finding]]]:
-    """The panels that rest on experiments with the model: name, what it says, its findings."""
+    """Panels that need no profile: name, what it says, its findings."""
+    if "performance" in panels:
+        found = test.performance
+        yield "performance", performance_panel(found), low_accuracy(found, test.data.order_assumed)
     if looked is not None:
         panel = focus_panel(looked.panel, looked.reason)
         yield "focus", panel, unreliable_heatmap(looked.panel)
     if leaks is not None:
         yield "leakage", leakage_panel(leaks), leak_findings(leaks)
+    if "memorisation" in panels:
+        known = _memorised(test, train)
+        yield "memorisation", memorisation_panel(known), memorisation_finding(known)
 
 
 def _clarity_panel(clear: Clarity, result: Audit) -> Panel:

@@ -345,7 +345,7 @@ class Scope:
             images: images that the model was not trained on, see `maps`; at best 100 and more,
                 labelled.
             train: images that it was trained on.
-            panels: names of those to fill, so far ``clarity``, ``focus``, ``leakage`` and
+            panels: names of those to fill: ``clarity``, ``focus``, ``leakage``, ``memorisation``,
                 ``performance``; default all.
             layers: see `maps`.
             batch_size: see `maps`.

@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_written_is_exit_4(folder, tmp_path):
         (
             ["--panels", "beauty"],
             2,
-            "Panels are a list of clarity, focus, leakage, performance; got 'beauty'",
+            "Panels are a list of clarity, focus, leakage, memorisation, performance; got 'beauty'",
         ),
         (["-o", "photo.jpg"], 2, "'photo.jpg' is or lies below a file"),
         (["-o", "photo.jpg/run"], 2, "is or lies below a file"),

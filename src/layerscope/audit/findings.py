@@ -15,8 +15,6 @@ PanelName = Literal["clarity", "focus", "leakage", "memorisation", "performance"
 SEVERITIES: tuple[Severity, ...] = ("fail", "warn", "info")
 """The gravest first."""
 PANELS: tuple[PanelName, ...] = ("clarity", "focus", "leakage", "memorisation", "performance")
-BUILT: tuple[PanelName, ...] = ("clarity", "focus", "leakage", "performance")
-"""Panels that an audit can run so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +194,17 @@ def asked_panels(panels: Sequence[str] | None) -> tuple[PanelName, ...]:
     """Return the panels to run: those asked for, or all there are.
 
     Raises:
-        InputError: one has another name, or cannot be run yet.
+        InputError: one has another name.
     """
     if panels is None:
-        return BUILT
-    unknown = [name for name in panels if name not in BUILT]
+        return PANELS
+    unknown = [name for name in panels if name not in PANELS]
     if unknown or isinstance(panels, str) or not panels:
         raise InputError(
-            f"Panels are a list of {', '.join(BUILT)}; got "
+            f"Panels are a list of {', '.join(PANELS)}; got "
             f"{', '.join(map(repr, unknown)) or repr(panels)}."
         )
-    return tuple(name for name in BUILT if name in panels)
+    return tuple(name for name in PANELS if name in panels)
 
 
 def check_fail_on(names: Sequence[str]) -> None:
