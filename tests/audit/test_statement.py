@@ -44,7 +44,7 @@ def test_a_confirmed_leak_leaves_no_good_word_for_the_accuracy():
 
 def test_moderate_and_mixed_verdicts_are_not_joined_into_anything():
     assert said(clarity="mixed", performance="moderate", leakage="not-found") == (
-        "About performance. About clarity. Not tested: focus and memorisation."
+        "About performance. About leakage. About clarity. Not tested: focus and memorisation."
     )
 
 
