@@ -16,12 +16,12 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-FOCUS, EFFECTS, LEAKAGE = (
-    (ROOT / "docs" / f"{name}.md").read_text() for name in ("focus", "effects", "leakage")
+FOCUS, EFFECTS, LEAKAGE, PROBE = (
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("focus", "effects", "leakage", "probe")
 )
 
 
-def blocks(language, text=README + FOCUS + EFFECTS + LEAKAGE):
+def blocks(language, text=README + FOCUS + EFFECTS + LEAKAGE + PROBE):
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
@@ -40,6 +40,7 @@ def test_the_python_of_the_readme_and_the_pages_runs(tmp_path, monkeypatch):
             Path(at).mkdir(parents=True)
             for number in range(4):
                 Image.fromarray(pixels).save(f"{at}/{number}.png")
+    Image.fromarray(pixels[:4, :6]).save("mark.png")
     names = {"model": model}
     for code in blocks("python"):
         exec(code, names)
@@ -57,7 +58,7 @@ def test_the_page_on_heatmaps_has_the_words_of_the_legend_for_every_method():
 
 def test_every_command_of_the_readme_exists():
     commands = re.findall(r"layerscope ([a-z]+)", "\n".join(blocks("console")))
-    assert {"audit", "demo", "focus", "layers", "show"} <= set(commands)
+    assert {"audit", "demo", "focus", "layers", "probe", "show"} <= set(commands)
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
 
@@ -76,7 +77,7 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_every_option_is_explained():
-    for command in ("show", "layers", "focus", "audit", "demo"):
+    for command in ("show", "layers", "focus", "audit", "probe", "demo"):
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
         for line in text.splitlines():
             if "--" in line and line.lstrip().startswith(("│", "-")):

@@ -72,7 +72,7 @@ def test_a_mark_that_pushes_nothing_says_up_to_what_limit(scope, plain):
     found = scope.probe(plain, stamp(7), roam=True)
     assert not found.classes["pushed"].any()
     assert found.statement.startswith("The mark pushes none of 4 classes beyond what its controls")
-    assert "Upper 95\u00a0% limits: no class rises by more than +" in found.statement
+    assert "Upper 95\u00a0% limit: no class rises by more than +" in found.statement
     assert "at a random place of each image" in found.told.where
 
 

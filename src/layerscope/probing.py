@@ -183,15 +183,10 @@ def probe(
     suspect = None if mark is None else read_mark(mark)
     intake.check_classes()
     source, steps = intake.open(images, MOST_IMAGES)
-    about = explained(intake.traced, None, output, names)
-    if not about.classes:
-        raise InputError(
-            f"A probe asks which class is pushed, and the output of '{intake.model.name}' is one "
-            "number: give two class names if it is the logit of the second."
-        )
+    model = _Model(intake, steps, output, names, batch_size or MOST_IMAGES)
+    about = model.explained()
     levels = are_files(images) and not str(images).lower().endswith(".npz")
     known = _class_names(names, source)
-    model = _Model(intake, steps, output, names, batch_size or MOST_IMAGES)
     asked = _Asked(model, source, known, levels, most, seed)
     if suspect is not None:
         tried = _with_mark(asked, suspect, place, roam)
@@ -209,6 +204,21 @@ class _Model:
     output: str | None
     names: ClassNames | None
     rows: int
+
+    def explained(self) -> Explained:
+        """The numbers of all classes.
+
+        Raises:
+            InputError: there are no classes.
+        """
+        about = explained(self.intake.traced, None, self.output, self.names)
+        if not about.classes:
+            raise InputError(
+                "A probe asks which class is pushed, and the output of "
+                f"'{self.intake.model.name}' is one number: give two class names if it is the "
+                "logit of the second."
+            )
+        return about
 
     def answer(self, raw: Floats, ids: Sequence[str]) -> tuple[Floats, Floats]:
         """Explained numbers and outputs of images of one size, (n, K) and (n, outputs)."""

@@ -18,7 +18,7 @@ READING = (
     "otherwise before that are answered as this class after. In brackets 95 % limits over images. "
     "p: of the lead of the rise over the better control, corrected for all {classes}."
 )
-_SHORT = {"block": "with the block", "shuffled": "shuffled", "third": "with a control"}
+_SHORT = {"block": "with the block", "shuffled": "with it shuffled", "third": "with a control"}
 DOES_NOT_SAY = (
     "This says what the pasted pixels do to the answers. It does not say that images with them "
     "occur, or that the model was trained on such images."
@@ -107,10 +107,10 @@ def _nothing(what: str, told: Told, classes: pd.DataFrame, scale: str) -> str:
     moved = classes.iloc[int(classes["moved"].argmax())]
     return (
         f"{what} pushes none of {count(len(classes), 'class')} beyond what its controls do, on "
-        f"{told.number}. Upper 95\u00a0% limits: no class rises by more than {highs.max():+.2f} of the "
-        f"{scale} beyond its controls ({limit['name']}), and at most {_share(moved['moved_high'])} "
-        f"of images move to any one class (most: {moved['name']}, {_share(moved['moved'])}; "
-        f"{_moves(told, moved)})."
+        f"{told.number}. Upper 95\u00a0% limit: no class rises by more than {highs.max():+.2f} of "
+        f"the {scale} beyond its controls ({limit['name']}). Most images move to {moved['name']}: "
+        f"{_share(moved['moved'])} (95\u00a0% CI {_ends(moved, 'moved', 100, '.0f')}); "
+        f"{_moves(told, moved)}."
     )
 
 

@@ -14,10 +14,10 @@ SIDE, GAP = 224, 8
 
 
 def side_by_side(pictures: Sequence[Bytes]) -> Bytes:
-    """Pictures in a row, white between and below them."""
+    """Pictures in a row, white between them."""
     tall = max(one.shape[0] for one in pictures)
     wide = sum(one.shape[1] for one in pictures) + GAP * (len(pictures) - 1)
-    sheet = np.full((tall + GAP, wide, 3), 255, np.uint8)
+    sheet = np.full((tall, wide, 3), 255, np.uint8)
     x = 0
     for one in pictures:
         sheet[: one.shape[0], x : x + one.shape[1]] = one
