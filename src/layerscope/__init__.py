@@ -6,9 +6,10 @@ TensorFlow loads only when a name that needs it is first used.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["LayerscopeError", "Maps", "Scope", "__version__"]
+__all__ = ["LayerscopeError", "Maps", "Scope", "__version__", "compare"]
 
 if TYPE_CHECKING:
+    from layerscope.audit.comparison import compare
     from layerscope.errors import LayerscopeError
     from layerscope.scope import Scope
     from layerscope.vocabulary import Maps
@@ -17,6 +18,7 @@ _HOMES = {
     "LayerscopeError": "layerscope.errors",
     "Maps": "layerscope.vocabulary",
     "Scope": "layerscope.scope",
+    "compare": "layerscope.audit.comparison",
 }
 
 
