@@ -11,6 +11,7 @@ import layerscope as ls
 from layerscope import zoo
 from layerscope.errors import InputError
 from layerscope.images.resize import resize
+from layerscope.probing import _third
 from layerscope.testing.planted.glyphs import pseudo_glyphs
 from layerscope.testing.planted.stamps import _patterns, stamp_net, stamped
 
@@ -107,6 +108,17 @@ def test_a_region_of_a_class_pushes_that_class(scope, plain):
     assert (row["name"], bool(row["pushed"]), row["third_moved"] < 0.2) == ("bee", True, True)
     empty = scope.probe((images, labels), region=(0, 0, 0.2, 0.2), from_class=1)
     assert empty.statement.startswith("The region of class bee does not push bee beyond")
+
+
+def test_the_control_of_a_region_comes_from_a_third_class_and_another_image():
+    labels = np.array([0, 0, 2, 2, 3] * 4)
+    found, lonely = _third(labels, np.random.default_rng(0))
+    assert not lonely
+    assert (labels[found] != labels).all()
+    found, lonely = _third(np.zeros(9, int), np.random.default_rng(0))
+    assert lonely
+    assert (found != np.arange(9)).all()
+    assert _third(np.zeros(1, int), np.random.default_rng(0))[0].tolist() == [0]
 
 
 def test_too_few_images_give_means_and_no_statement(scope, plain):

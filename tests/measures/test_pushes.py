@@ -119,3 +119,15 @@ def test_few_donors_make_the_limits_wider():
         found = pushes(answers(base), after, np.arange(40), {"": donors, "c": np.arange(40)})
         width[name] = (found["rise_high"] - found["rise_low"])[3]
     assert width["few"] > 1.4 * width["each"]
+
+
+def test_what_two_of_eight_donors_do_is_no_push():
+    random = np.random.default_rng(0)
+    base, up = random.standard_normal((40, 5)), np.eye(5)[3]
+    gives = np.arange(40) % 8
+    both = base + 2 * up + random.standard_normal((40, 5)) / 100
+    after = {"": answers(both + 3 * (gives < 2)[:, None] * up), "c": answers(both)}
+    found = pushes(answers(base), after, np.arange(40), {"": gives, "c": np.arange(40)})
+    assert found["rise_low"][3] > 1.5
+    assert found["p"][3] < 0.02
+    assert not found["pushed"][3]
