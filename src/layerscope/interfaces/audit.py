@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,7 +30,20 @@ _Ears: TypeAlias = tuple[Callable[["Progress"], None], Callable[[str], None]]
 """Who hears how far the work is, and who hears warnings."""
 
 
-def check(output: Path, panels: Sequence[str] | None, fail_on: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Leakage:
+    """How leaks are sought: declared patterns, and images that may go through the model."""
+
+    expected: tuple[str, ...] = ()
+    budget: int | None = None
+
+
+def check(
+    output: Path,
+    panels: Sequence[str] | None,
+    fail_on: Sequence[str],
+    declared: Sequence[str] = (),
+) -> None:
     """Refuse what can be refused before a model is loaded; nothing is written.
 
     Raises:
@@ -37,6 +51,11 @@ def check(output: Path, panels: Sequence[str] | None, fail_on: Sequence[str]) ->
         EnvironmentFailure: nothing can be written there.
     """
     check_fail_on(fail_on)
+    if declared:
+        from layerscope.leakage.expected import expected  # heavy, and seldom needed
+
+        for words in declared:
+            expected(words)
     asked_panels(panels)
     check_place(output)
 
@@ -52,6 +71,8 @@ def run(
     as_json: bool,
     batch_size: int | None,
     quiet: bool,
+    leakage: Leakage = Leakage(),
+    summary: Path | None = None,
 ) -> int:
     """Audit, print, and return the exit code.
 
@@ -66,11 +87,17 @@ def run(
             panels,
             batch_size=batch_size,
             directory=output,
+            budget=leakage.budget,
+            expected=leakage.expected,
             tell=tell,
             warn=warn,
         )
         if found.prepared and found.prepared.chosen_by in ("fingerprint", "accuracy"):
             warn(str(found.prepared))
+    if summary is not None:
+        from layerscope.render.markdown import write_summary  # loads what the audit has loaded
+
+        write_summary(found.result, summary)
     if as_json:
         sys.stdout.write(found.result.to_json())
     else:

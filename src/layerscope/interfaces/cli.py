@@ -374,13 +374,33 @@ Train = Annotated[str | None, typer.Option(metavar="IMAGES", help="Images that i
 Run = Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Directory of the run.")]
 Panels = Annotated[
     str | None,
-    typer.Option(metavar="NAME[,NAME]", help="clarity, focus, leakage, performance. Default: all."),
+    typer.Option(
+        metavar="NAME[,NAME]",
+        help="clarity, focus, leakage, memorisation, performance. Default: all.",
+    ),
 ]
 FailOn = Annotated[
     str,
     typer.Option(
         metavar="WHAT[,WHAT]", help="Kinds of findings, or warn or fail, that give exit code 1."
     ),
+]
+Expected = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MARK.png|X0,Y0,X1,Y1",
+        help="A pattern that belongs to a class and is no leak, as a picture or by its place in "
+        "shares of the image; may be given again.",
+    ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PASSES", min=1, help="Images the search for leaks sends through at most."
+    ),
+]
+Summary = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write what it says as Markdown.")
 ]
 MaxSkipped = Annotated[
     float,
@@ -399,7 +419,10 @@ def audit(
     output: Run = Path("layerscope-run"),
     panels: Panels = None,
     fail_on: FailOn = "",
+    expected: Expected = None,
     max_skipped: MaxSkipped = 0.05,
+    budget: Budget = None,
+    summary: Summary = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print audit.json.")] = False,
     preprocess: Preprocess = "auto",
     resize: Resize = "stretch",
@@ -414,11 +437,11 @@ def audit(
 
     A run that was stopped goes on where it was when the same command is given again.
     """
-    from layerscope.interfaces.audit import check, run
+    from layerscope.interfaces.audit import Leakage, check, run
 
     asked = panels.split(",") if panels else None
     failures = [name for name in fail_on.split(",") if name]
-    check(output, asked, failures)
+    check(output, asked, failures, expected or ())
     with _progress(quiet):
         scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)
     code = run(
@@ -432,8 +455,22 @@ def audit(
         as_json,
         batch_size,
         quiet,
+        Leakage(tuple(expected or ()), budget),
+        summary,
     )
     raise typer.Exit(code)
+
+
+@app.command()
+@_reports
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="The earlier audit.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The later audit.")],
+) -> None:
+    """Say what appeared, vanished and changed from one audit to another."""
+    from layerscope.audit.comparison import compare
+
+    typer.echo("\n".join(map(_printable, str(compare(first, second)).splitlines())))
 
 
 @app.command()
