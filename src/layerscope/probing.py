@@ -321,7 +321,7 @@ def _with_region(asked: _Asked, region: Region, label: int) -> _Tried:
         label,
     )
     one = to_rgb(donors.pixels[gives[0]], pool.tones)[y0:y1, x0:x1]
-    looks = (Picture(enlarged(one), "The region of one image", donors.ids[gives[0]]),)
+    looks = (Picture(enlarged(one), "The region of one image", f"In {donors.ids[gives[0]]}"),)
     photos = {"": donors.photos[gives], "third": pool.photos[third]}
     return _tried(asked, pool, told, looks, photos, change)
 
@@ -408,8 +408,8 @@ def _row(asked: _Asked, tried: _Tried, at: int) -> Picture:
     for answers in (tried.before, *tried.after.values()):
         best = int(answers.called[at])
         said.append(f"{asked.name(best)} {percent(float(answers.likely[at, best]))}")
-    name = tried.pool.ids[at]
-    caption = f"{name}: {' → '.join(said[:2])}; controls: {', '.join(said[2:])}"
+    name, word = tried.pool.ids[at], "controls" if len(said) > 3 else "control"
+    caption = f"{name}: {' → '.join(said[:2])}; {word}: {', '.join(said[2:])}"
     alt = f"{name} before, with {tried.told.what}, and with the controls"
     return Picture(side_by_side(tried.sheets[at]), alt, caption)
 

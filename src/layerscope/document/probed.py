@@ -194,10 +194,9 @@ def _table(told: Told, classes: pd.DataFrame, scale: str) -> Table:
     for key in kinds[1:]:
         columns.append(_SHORT[key])
         cells.append([_share(share) for share in top[f"{key}_moved"]])
-    caption = (
-        f"The {len(top)} of {count(len(classes), 'class')} whose {scale} rises most, on "
-        f"{told.number}"
-    )
+    all_of = count(len(classes), "class")
+    which = f"The {len(top)} of {all_of}" if len(classes) > len(top) else f"All {all_of}"
+    caption = f"{which}, by the rise of the {scale}, on {told.number}"
     rows = tuple(tuple(map(str, row)) for row in zip(*cells, strict=True))
     return Table(tuple(columns), rows, caption, tuple(range(2, len(columns))))
 
