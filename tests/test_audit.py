@@ -149,7 +149,10 @@ def test_findings_that_fail_on_names_give_exit_code_1(done, folder, options, cod
     ("options", "message"),
     [
         (["--fail-on", "deadly"], "deadly"),
-        (["--panels", "clarity,beauty"], "Panels are a list of clarity, focus, leakage, memorisation, performance; got 'beauty'"),
+        (
+            ["--panels", "clarity,beauty"],
+            "Panels are a list of clarity, focus, leakage, memorisation, performance; got 'beauty'",
+        ),
         (["--max-skipped", "2"], "max-skipped"),
         (["--seed", "1"], "another plan"),
     ],

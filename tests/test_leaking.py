@@ -9,7 +9,7 @@ from layerscope.leaking import Scene, search
 from layerscope.testing import planted
 from layerscope.testing.planted.marks import marked_images
 
-CLASS, COUNT = 3, 400
+CLASS, COUNT = 3, 260
 
 
 def marked(kind: str, seed: int = 5, **more):
