@@ -11,7 +11,17 @@ import numpy as np
 from layerscope.errors import ModelError
 from layerscope.focus import sanity
 from layerscope.focus.contract import Array, Job, Method
-from layerscope.focus.gate import Gate, curves, ends, judged, relevance_gains, rivals, sobel
+from layerscope.focus.gate import (
+    CELLS,
+    SHARES,
+    Gate,
+    curves,
+    ends,
+    judged,
+    relevance_gains,
+    rivals,
+    sobel,
+)
 from layerscope.focus.heat import Controls, Heat, cleaned, resampled
 from layerscope.focus.targets import Indices
 from layerscope.measures.intervals import FEWEST
@@ -174,6 +184,7 @@ def _key(method: Method, job: Job, named: Mapping[str, Any]) -> dict[str, Any]:
     traced = job.explained.traced
     return {
         "of": "gate",
+        "covering": [CELLS, *SHARES],
         "model": weights_hash(traced.model),
         "method": method.name,
         "parameters": {name: _plain(value) for name, value in sorted(job.parameters.items())},
