@@ -219,6 +219,11 @@ def effects(
     own, measured = _channels(_width(intake.traced, tap), channels, seed)
     rows = batch_size or comfortable(intake.traced, [tap], MOST_IMAGES)
     batches = list(intake.feed(images, min(rows, most), most))
+    if sum(len(batch.ids) for batch in batches) < 2:
+        raise InputError(
+            "A channel is held at its mean over images, so effects take two images and better 16; "
+            "got one. For a single photo use decisive()."
+        )
     seen = asked.see(intake, batches)
     levels = Levels.of(seen)
     found = [without(part, measured, levels.mean[measured], rows) for part in seen]

@@ -239,6 +239,13 @@ def _of_inputs(
 
 def _heat(asked: Question, job: Job, found: Found, batch: Batch) -> Heat:
     raw, empty = cleaned(found.raw, found.floor)
+    broken = ~np.isfinite(found.score)
+    if broken.any() and callable(asked.target):
+        raise InputError(
+            "A target is a number, and this function gives NaN or infinity for "
+            f"{batch.ids[int(broken.argmax())]}: it gets logits, which may be below 0."
+        )
+    raw, empty = np.where(broken[:, None, None], np.float32(0), raw), empty | broken
     chosen = np.array(found.chosen, np.int64)
     names = asked.names
     return Heat(

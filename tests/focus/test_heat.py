@@ -121,13 +121,16 @@ def test_a_saturated_activation_gives_finite_numbers(name):
 
 def test_numbers_that_are_not_finite_are_no_heat():
     raw = np.ones((3, 2, 2))
+    raw[:, 0, 1] = 2
     raw[1, 0, 0], raw[2, 1, 1] = np.nan, 1e300
     maps, empty = cleaned(raw)
     assert empty.tolist() == [False, True, True]
-    assert maps.sum((1, 2)).tolist() == [4, 0, 0]
+    assert maps.sum((1, 2)).tolist() == [5, 0, 0]
 
 
 def test_values_below_the_floor_are_no_heat():
-    maps, empty = cleaned(np.array([[[1e-3]], [[-1e-3]], [[1.0]]]), np.array([1e-2, 1e-4, 1e-2]))
+    maps, empty = cleaned(
+        np.array([[[1e-3, 0]], [[-1e-3, 0]], [[1.0, 0]]]), np.array([1e-2, 1e-4, 1e-2])
+    )
     assert empty.tolist() == [True, False, False]
-    assert maps.ravel().tolist() == pytest.approx([0, -1e-3, 1])
+    assert maps.ravel().tolist() == pytest.approx([0, 0, -1e-3, 0, 1, 0])

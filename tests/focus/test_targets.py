@@ -284,3 +284,18 @@ def test_the_same_question_traces_nothing_again():
     assert explained(traced, 3) is first[0]
     assert explained(traced, function) is first[1]
     assert len(traced.trace.graph.get_operations()) == size
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda _: None, lambda y: y, lambda y, _: y[:, 0], lambda y: y["x"], lambda _: 1 / 0],
+    ids=["nothing", "several numbers", "two arguments", "no such output", "fails"],
+)
+def test_a_function_that_gives_no_number_per_image_is_refused_in_a_sentence(function):
+    with pytest.raises(InputError, match="one number per image"):
+        Scope(build(4, "softmax")).focus(X, function, "gradient")
+
+
+def test_a_function_that_gives_nan_is_refused_with_the_image():
+    with pytest.raises(InputError, match="gives NaN or infinity for 0: it gets logits"):
+        Scope(build(4, "softmax")).focus(X, lambda y: tf.math.log(0 * y[:, 0] - 1), "gradient")

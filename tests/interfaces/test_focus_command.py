@@ -141,3 +141,13 @@ def test_what_can_be_refused_is_refused_before_tensorflow_starts():
     assert done.stdout.splitlines() == ["grad-cam", "[]"]
     with pytest.raises(InputError, match="there are more"):
         check("rise", None, 0.4, ["a.png", "b.png"], Path("a.png"))
+
+
+def test_the_pictures_never_take_the_place_of_an_image(tmp_path, monkeypatch):
+    monkeypatch.setattr("layerscope.interfaces.cli._start", lambda: pytest.fail("it starts"))
+    photo = tmp_path / "cat.png"
+    photo.write_bytes(b"precious")
+    done = CliRunner().invoke(app, ["focus", "no.keras", str(photo), "-o", str(photo)])
+    assert done.exit_code == 2
+    assert "is among the images" in done.stderr
+    assert photo.read_bytes() == b"precious"

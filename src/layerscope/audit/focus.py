@@ -63,7 +63,7 @@ def focus_panel(looked: Looked | None, reason: str = "") -> Panel:
         *([f"The untrained twin beside the heatmaps: {looked.no_twin}"] if looked.no_twin else []),
     )
     if gate.verdict == "not-tested":
-        said = f"Whether {_who(looked)} can be believed: {gate.reason}."
+        said = f"Whether heatmaps of {_which(looked)} can be believed: {gate.reason}."
         return Panel("not-tested", said, (said, *open_questions))
     if gate.verdict == "believable":
         said = (
@@ -139,8 +139,11 @@ def cases(
 
 
 def _who(looked: Looked) -> str:
-    where = f" at {looked.layer}" if looked.layer else ""
-    return f"Heatmaps of {looked.method}{where}"
+    return f"Heatmaps of {_which(looked)}"
+
+
+def _which(looked: Looked) -> str:
+    return f"{looked.method} at {looked.layer}" if looked.layer else looked.method
 
 
 def _missed(gate: Gate) -> str:

@@ -121,7 +121,7 @@ def verdict(gate: "Gate | None", about: str, scale: str) -> Verdict:
     if gate is None or gate.verdict == "not-tested":
         reason = gate.reason if gate else NO_CONTROLS
         return Verdict(about, "not tested", "open", f"{reason[:1].upper()}{reason[1:]}.")
-    images = f"On {count(gate.images, 'image')}"
+    images = f"On {count(gate.images, 'image')}, asked about the model's own answers,"
     if gate.verdict == "believable":
         return Verdict(
             about,

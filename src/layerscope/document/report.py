@@ -97,7 +97,7 @@ def report(
             ),
             Section("Panels", "panels", 2, (_verdicts(audit), Text(_NO_SCORE, "small"))),
             *_findings(audit.findings),
-            Section("Performance", "performance", 2, _performance(audit)),
+            *_if_run(audit, Section("Performance", "performance", 2, _performance(audit))),
             *(leak_sections(audit.panel("leakage"), leaks) if leaks else ()),
             *(focus_sections(audit.panel("focus"), looks, audit.test.classes) if looks else ()),
             Section("Layers", "layers", 2, _layers(audit, gallery)),
@@ -108,6 +108,11 @@ def report(
             Section("Provenance", "provenance", 2, (_provenance(audit),)),
         ),
     )
+
+
+def _if_run(audit: Audit, section: Section) -> list[Section]:
+    """The section of a panel, if that was asked for."""
+    return [section] if section.anchor in audit.panels else []
 
 
 def _verdicts(audit: Audit) -> Verdicts:

@@ -68,7 +68,8 @@ def beside(
 ) -> Beside:
     """Make a twin and test the method, on at most `layerscope.focus.gate.MOST` images.
 
-    With too few images to test it on, the last test of the same method, layer and model counts.
+    With too few images to test it on there is no verdict, and an earlier test of the same method,
+    layer and model on others is told.
 
     Args:
         method: the method.
@@ -101,8 +102,14 @@ def _gate(
 ) -> Gate:
     names = ("gains", "beside", "groups")
     if len(np.unique(groups)) < FEWEST:
+        few = judged(np.empty((len(groups), 3)), groups)
         known = remembered_arrays(key, names) if key else None
-        return judged(np.empty((len(groups), 3)), groups) if known is None else _said(known)
+        if known is None:
+            return few
+        # Of other images, and so no verdict on these.
+        before = _said(known)
+        aside = f"an earlier test on {before.images} other images said {before.verdict}"
+        return replace(few, reason=f"{few.reason}; {aside}")
     if key is None:
         return _said(_tested(method, job, twin, None) | {"groups": groups})
     seen = {**key, "inputs": _digest(job.inputs), "groups": groups.tolist()}

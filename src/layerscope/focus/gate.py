@@ -165,6 +165,9 @@ def judged(gains: Doubles, groups: NDArray[np.int64] | None = None) -> Gate:
     if different < FEWEST:
         few = f"it takes {FEWEST} different images or more, and there are {different}"
         return Gate("not-tested", few, images=different)
+    if not gains.any():
+        still = "covering parts of these images changes nothing, so that nothing can be tested"
+        return Gate("not-tested", still, images=different)
     own = gains[:, :1]
     leads = np.concatenate([own, own - gains[:, 1:]], 1)
     low, high = interval(leads, groups=groups)

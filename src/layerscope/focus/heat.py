@@ -194,7 +194,9 @@ def cleaned(raw: NDArray[Any], floor: Floats | float = 0.0) -> tuple[Floats, NDA
     with np.errstate(over="ignore"):
         maps = np.ascontiguousarray(raw, np.float32)
     size = np.abs(maps).max(axis=(1, 2), initial=0.0)
-    empty = ~np.isfinite(size) | (size <= floor)
+    with np.errstate(invalid="ignore"):
+        flat = np.ptp(maps, (1, 2)) == 0 if maps.size else np.zeros(len(maps), bool)
+    empty = ~np.isfinite(size) | (size <= floor) | flat
     if empty.any():
         maps = np.where(empty[:, None, None], np.float32(0), maps)
     return maps, empty

@@ -189,8 +189,16 @@ def _no_class(score: tf.Tensor) -> tf.Tensor:
 
 
 def _of_function(function: Callable[[Any], tf.Tensor], outputs: Any) -> tf.Tensor:
-    score = tf.convert_to_tensor(function(outputs))
-    if score.shape.rank == 0 or not score.dtype.is_floating:
+    try:
+        score = tf.convert_to_tensor(function(outputs))
+    except Exception as error:  # code of the user's own
+        raise InputError(
+            "A target function takes the logits (N, ...), or a dict of them by output, and gives "
+            f"one number per image with TensorFlow operations; this one fails "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    several = score.shape.rank is not None and any(side != 1 for side in score.shape[1:])
+    if score.shape.rank == 0 or several or not score.dtype.is_floating:
         raise InputError(
             "A target function gives one number per image, such as lambda y: y[:, 10, 10, 2]; "
             f"this one gives {score.dtype.name} of shape {tuple(score.shape)}."

@@ -35,6 +35,11 @@ def check(method: str, layer: str | None, alpha: float, images: Sequence[str], o
 
     if holds_one(place_of(out)) and len(images) > 1:
         raise InputError(MANY)
+    if place_of(out).resolve() in {Path(one).expanduser().resolve() for one in images}:
+        raise InputError(
+            f"Pictures go to a place of their own, and '{out}' is among the images: choose "
+            "another -o."
+        )
     return name
 
 
