@@ -144,7 +144,8 @@ def test_the_gate_is_told_in_words():
     assert (verdict.verdict, verdict.tone) == ("unreliable", "bad")
     assert verdict.summary.startswith(
         "On 32 images, asked about the model's own answers, these heatmaps did not tell the "
-        "decision apart better than the edges of the image: gain over edges 0.02, 95\u00a0% interval -0.06 to 0.09."
+        "decision apart better than the edges of the image: gain over edges 0.02, 95\u00a0% "
+        "interval -0.06 to 0.09."
     )
     few = Gate("not-tested", "it takes 8 images or more, and there are 1", images=1)
     verdict = part(heat(gate=few)).verdict
