@@ -28,10 +28,10 @@ from scipy.ndimage import gaussian_filter
 
 import evidence
 from layerscope import Scope, focusing, zoo
-from layerscope.audit.performance import wilson
 from layerscope.focus import gate, sanity
 from layerscope.focus.contract import Found, Job, Method
 from layerscope.focus.methods import METHODS
+from layerscope.measures.intervals import wilson
 from layerscope.testing import planted
 from layerscope.vocabulary import Floats
 

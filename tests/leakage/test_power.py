@@ -5,7 +5,8 @@ import pytest
 
 from layerscope.errors import InputError
 from layerscope.leakage.pool import pooled
-from layerscope.leakage.power import search_power, stroke_mark, wilson
+from layerscope.leakage.power import search_power, stroke_mark
+from layerscope.measures.intervals import wilson
 from layerscope.testing.planted import digits
 from layerscope.testing.planted.marks import marked_images
 

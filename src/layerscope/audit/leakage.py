@@ -13,11 +13,11 @@ from scipy.stats import false_discovery_control
 
 from layerscope.audit.figures import conjoined, count, listed, percent
 from layerscope.audit.findings import Effect, Finding, Panel, untested
-from layerscope.audit.performance import wilson
 from layerscope.interventions.transplant import Shift, Transplanted
 from layerscope.leakage.copies import Copies
 from layerscope.leakage.power import Power
 from layerscope.leakage.properties import Property
+from layerscope.measures.intervals import wilson
 from layerscope.vocabulary import Class, Floats
 
 Verdict = Literal["confirmed-used", "present-unused", "suspect", "not-found", "not-tested"]

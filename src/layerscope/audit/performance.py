@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import binomtest
 
 from layerscope.audit.figures import Interval, count, listed, percent, with_interval
 from layerscope.audit.findings import Effect, Finding, Panel
+from layerscope.measures.intervals import wilson
 from layerscope.vocabulary import Class
 
 Verdict = Literal["low", "moderate", "high", "not-tested"]
@@ -113,12 +113,6 @@ class Performance:
     reason: str = ""
     notes: tuple[str, ...] = ()
     broken: int = 0
-
-
-def wilson(hits: int, images: int) -> Interval:
-    """95 % Wilson score interval of a share (Wilson, JASA 1927)."""
-    found = binomtest(hits, images).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def performance(

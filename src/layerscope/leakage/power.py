@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from layerscope.errors import InputError
 from layerscope.leakage.copies import Copies, copies_of
 from layerscope.leakage.pool import Pool
+from layerscope.measures.intervals import wilson
 from layerscope.vocabulary import Floats
 
 _OVERLAP = 0.25
@@ -78,15 +79,6 @@ def search_power(
     random = np.random.default_rng((seed, label))
     hits = sum(_trial(pool, label, size, opacity, prevalence, random) for _ in range(trials))
     return Power(label, size, opacity, prevalence, hits, trials, *wilson(hits, trials))
-
-
-def wilson(hits: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    z = 1.959964
-    share, weight = hits / trials, z**2 / trials
-    middle = (share + weight / 2) / (1 + weight)
-    reach = z * np.sqrt(share * (1 - share) / trials + weight / 4 / trials) / (1 + weight)
-    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
 
 
 def stroke_mark(side: int, channels: int, random: np.random.Generator) -> Floats:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 _Doubles = NDArray[np.float64]
 
@@ -77,6 +78,12 @@ def interval(
     if (gaps := enough & ~known).any():
         ends[:, gaps] = np.nanquantile(means[:, gaps], (tail, 1 - tail), axis=0)
     return ends[0], ends[1]
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a share (Wilson, JASA 1927)."""
+    found = binomtest(hits, count).proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _quantiles(means: _Doubles, levels: tuple[float, ...]) -> _Doubles:
