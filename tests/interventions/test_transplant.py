@@ -104,14 +104,14 @@ def test_the_interval_covers_the_truth_also_where_donors_serve_several_recipient
     """A bootstrap over recipients alone would be far too sure in the second case."""
     random = np.random.default_rng(3)
     hits = 0
-    for _ in range(200):
+    for _ in range(100):
         recipients, donors = np.arange(60), np.arange(60) % 10
         spread = 0.2 * random.standard_normal(10) if donors_vary else np.zeros(10)
         marked = 0.3 + spread[donors] + 0.1 * random.standard_normal(60)
         control = 0.05 * random.standard_normal(60)
         found = shift(marked, control, recipients, donors, 100 + np.arange(60) % 30)
         hits += found.low <= 0.3 <= found.high
-    assert 0.87 <= hits / 200 <= 1
+    assert 0.87 <= hits / 100 <= 1
 
 
 def test_p_is_uniform_where_nothing_happens():

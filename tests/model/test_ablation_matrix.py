@@ -17,7 +17,11 @@ from layerscope.interventions.ablation import (
 )
 from layerscope.model.traced import Edit, view
 
-NAMES = [name for name in CASES if name not in APPLICATIONS or name in ("MobileNetV2", "ResNet50")]
+NAMES = [
+    *(name for name in CASES if name not in APPLICATIONS),
+    "MobileNetV2",
+    pytest.param("ResNet50", marks=pytest.mark.slow),
+]
 """Every kind of model; of the large networks two, as each takes long to cut."""
 
 

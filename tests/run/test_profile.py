@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import layerscope
+from layerscope import examining
 from layerscope.errors import InputError
 from layerscope.run import local
 from layerscope.run.plan import stratified
@@ -121,7 +123,7 @@ def test_the_same_plan_gives_the_same_bits(profile, model, photos):
 def test_too_little_memory_halves_the_batch_says_so_and_changes_no_result(
     profile, model, photos, monkeypatch
 ):
-    real = layerscope.scope.subject_of
+    real = examining.subject_of
 
     def limited(*arguments):
         subject = real(*arguments)
@@ -131,9 +133,9 @@ def test_too_little_memory_halves_the_batch_says_so_and_changes_no_result(
                 raise MemoryError
             return subject.compute(pixels)
 
-        return layerscope.scope.replace(subject, compute=compute)
+        return replace(subject, compute=compute)
 
-    monkeypatch.setattr(layerscope.scope, "subject_of", limited)
+    monkeypatch.setattr(examining, "subject_of", limited)
     told = []
     found = layerscope.Scope(model).profile(photos, sample=40, batch_size=32, warn=told.append)
     assert told == [
@@ -146,7 +148,7 @@ def test_too_little_memory_halves_the_batch_says_so_and_changes_no_result(
 def test_memory_that_runs_out_later_leaves_the_shards_before_it_as_they_are(
     profile, model, photos, monkeypatch
 ):
-    real, calls = layerscope.scope.subject_of, []
+    real, calls = examining.subject_of, []
 
     def limited(*arguments):
         subject = real(*arguments)
@@ -157,9 +159,9 @@ def test_memory_that_runs_out_later_leaves_the_shards_before_it_as_they_are(
                 raise MemoryError
             return subject.compute(pixels)
 
-        return layerscope.scope.replace(subject, compute=compute)
+        return replace(subject, compute=compute)
 
-    monkeypatch.setattr(layerscope.scope, "subject_of", limited)
+    monkeypatch.setattr(examining, "subject_of", limited)
     told = []
     found = layerscope.Scope(model).profile(
         photos, sample=40, nulls=(), batch_size=32, warn=told.append
