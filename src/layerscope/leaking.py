@@ -12,7 +12,6 @@ from layerscope.audit.leakage import (
     Leaks,
     Repeated,
     WholeLeak,
-    adjusted,
 )
 from layerscope.errors import InputError
 from layerscope.images import Source
@@ -24,6 +23,7 @@ from layerscope.interventions.transplant import (
     necessity,
     paired,
     pasted,
+    rise,
     shift,
     transplanted,
 )
@@ -31,7 +31,7 @@ from layerscope.interventions.whole import CHANGES
 from layerscope.leakage.copies import Copies, find_copies
 from layerscope.leakage.duplicates import Cluster, find_duplicates
 from layerscope.leakage.expected import Expected, is_expected
-from layerscope.leakage.pool import FEWEST, pooled
+from layerscope.leakage.pool import FEWEST, Pool, pooled
 from layerscope.leakage.power import Power, search_power
 from layerscope.leakage.properties import (
     Property,
@@ -39,6 +39,7 @@ from layerscope.leakage.properties import (
     image_properties,
     telling_properties,
 )
+from layerscope.measures.significance import adjusted
 from layerscope.run.crops import pixels_at
 from layerscope.run.local import Compute, Progress
 from layerscope.vocabulary import Class, Floats
@@ -177,7 +178,9 @@ def search(
     tell(Progress("leaks in the images", 0, None))
     repeats = find_duplicates(seen.pixels, seen.labels)
     alone = seen.only(repeats.kept)
-    copies = {one.label: one for one in find_copies(alone.pixels, alone.labels, seed=seen.seed)}
+    pool = pooled(alone.pixels, alone.labels, seen.seed)
+    found = find_copies(alone.pixels, alone.labels, seed=seen.seed, pool=pool)
+    copies = {one.label: one for one in found}
     counter = _Counted(alone.predict, budget)
     alone = replace(alone, predict=counter)
     labels = sorted(copies, key=lambda label: -copies[label].score.value)
@@ -203,7 +206,7 @@ def search(
         replace(one, expected=one.copies is not None and is_expected(one.copies, size, declared))
         for one in leaks
     ]
-    power = _power(alone, leaks) if not any(one.found for one in copies.values()) else ()
+    power = () if any(one.found for one in found) else _power(pool, leaks, seen.seed)
     return Leaks(
         size, tuple(leaks), tuple(whole), _repeated(repeats.clusters, seen.names), power,
         counter.passes, tuple(questions),
@@ -304,12 +307,9 @@ def _scanned(
     givers = paired(random, len(others), donors[len(donors) // 2 :])
     controls = _unrelated(seen, others, [label], random)
     rows = np.repeat(best[None], len(others), 0)
+    onto, base = seen.pixels[others], seen.answers[others, label]
     rises = [
-        np.asarray(
-            seen.predict(pasted(seen.pixels[others], seen.pixels[from_], rows))[:, label]
-            - seen.answers[others, label],
-            np.float64,
-        )
+        rise(seen.predict, pasted(onto, seen.pixels[from_], rows), label, base)
         for from_ in (givers, controls)
     ]
     found = shift(rises[0], rises[1], others, givers, controls, seen.seed)
@@ -349,7 +349,7 @@ def _of_property(seen: Scene, told: Property, tried: bool) -> WholeLeak:
     controls = _unrelated(seen, chosen, [told.label], random)
     onto, base = seen.pixels[chosen], seen.answers[chosen, told.label]
     rises = [
-        np.asarray(seen.predict(change(onto, seen.pixels[from_]))[:, told.label] - base, np.float64)
+        rise(seen.predict, change(onto, seen.pixels[from_]), told.label, base)
         for from_ in (givers, controls)
     ]
     effect: Shift = shift(rises[0], rises[1], chosen, givers, controls, seen.seed)
@@ -362,22 +362,21 @@ def _corrected(
     """P adjusted over all effects that were tried."""
     raw = [one.effect.same.p if one.effect else np.nan for one in leaks]
     raw += [one.effect.p if one.effect else np.nan for one in whole]
-    p = adjusted(raw)
+    p = adjusted(raw).tolist()
     first = [replace(one, p=value) for one, value in zip(leaks, p, strict=False)]
     return first, [replace(one, p=value) for one, value in zip(whole, p[len(leaks) :], strict=True)]
 
 
-def _power(seen: Scene, leaks: Sequence[ClassLeak]) -> tuple[Power, ...]:
+def _power(pool: Pool, leaks: Sequence[ClassLeak], seed: int) -> tuple[Power, ...]:
     """How often planted marks are found in the class with the middle number of images."""
     usable = sorted(
         (one for one in leaks if one.right >= LIMITS.fewest), key=lambda one: one.images
     )
     if not usable:
         return ()
-    pool = pooled(seen.pixels, seen.labels, seen.seed)
     label = usable[len(usable) // 2].of.index
     return tuple(
-        search_power(pool, label, size=0.15, opacity=opacity, trials=TRIALS, seed=seen.seed)
+        search_power(pool, label, size=0.15, opacity=opacity, trials=TRIALS, seed=seed)
         for opacity in (1.0, 0.5)
     )
 

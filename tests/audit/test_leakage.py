@@ -8,7 +8,6 @@ from layerscope.audit.leakage import (
     Leaks,
     Repeated,
     WholeLeak,
-    adjusted,
     class_verdict,
     leak_findings,
     leakage_panel,
@@ -18,6 +17,7 @@ from layerscope.interventions.transplant import Shift, Transplanted
 from layerscope.leakage.copies import Copies, Interval
 from layerscope.leakage.power import Power
 from layerscope.leakage.properties import Property
+from layerscope.measures.significance import adjusted
 from layerscope.vocabulary import Class
 
 NUMBERS = np.arange(20)
@@ -139,7 +139,7 @@ def test_repeated_pictures_are_named():
 def test_p_is_adjusted_over_what_was_tried():
     assert adjusted([0.01, float("nan"), 0.04])[0] == pytest.approx(0.02)
     assert np.isnan(adjusted([0.01, float("nan")])[1])
-    assert adjusted([]) == []
+    assert adjusted([]).tolist() == []
 
 
 def test_a_declared_pattern_is_a_note_and_leaves_the_panel_alone():

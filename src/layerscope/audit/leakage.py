@@ -4,12 +4,11 @@ Copies of a pattern in the images of a class nominate; only the change of the an
 pattern is transplanted convicts. Heat alone never does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 from layerscope.audit.figures import conjoined, count, listed, percent
 from layerscope.audit.findings import Effect, Finding, Panel, untested
@@ -394,12 +393,3 @@ def _of_repeated(found: Repeated) -> Finding:
         effect=Effect("groups", float(len(found.groups))),
         images=images,
     )
-
-
-def adjusted(values: Sequence[float]) -> list[float]:
-    """Benjamini-Hochberg over those that are known."""
-    p = np.array(values, np.float64)
-    known = np.isfinite(p)
-    if known.any():
-        p[known] = false_discovery_control(p[known])
-    return [float(one) for one in p]

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 from layerscope.audit.figures import count
 from layerscope.audit.findings import Effect, Finding
+from layerscope.measures.significance import adjusted
 from layerscope.measures.table import MEANING
 from layerscope.profile import values_of
 
@@ -75,18 +75,16 @@ def learned(layers: pd.DataFrame, images: int, limits: LearnedLimits = LIMITS) -
     if images < limits.fewest_images:
         p[:, 1:] = np.nan
     tested = np.isfinite(p)
-    adjusted = np.full(p.shape, np.nan)
-    if tested.any():
-        adjusted[tested] = false_discovery_control(p[tested])
+    corrected = adjusted(p)
     with np.errstate(invalid="ignore"):
-        differs = (adjusted <= limits.level).any(1)
+        differs = (corrected <= limits.level).any(1)
         agrees = ~(p <= limits.level).any(1)
     answer = np.select(
         [~tested.any(1), differs, agrees & _visible(layers, tested, limits)],
         ["not-tested", "yes", "no"],
         "unsure",
     )
-    columns = {f"{name}_adjusted": adjusted[:, at] for at, name in enumerate(TESTS)}
+    columns = {f"{name}_adjusted": corrected[:, at] for at, name in enumerate(TESTS)}
     return layers.assign(learned=answer, **columns)
 
 
@@ -201,8 +199,8 @@ def no_class_signal(channels: pd.DataFrame, images: int) -> tuple[Finding, ...]:
         known = rows[np.isfinite(rows["class_p"])]
         if known.empty:
             continue
-        adjusted = false_discovery_control(known["class_p"].to_numpy())
-        if adjusted.min() <= LIMITS.level:
+        smallest = float(adjusted(known["class_p"]).min())
+        if smallest <= LIMITS.level:
             continue
         best = float(known["class_signal"].max())
         found.append(
@@ -215,7 +213,7 @@ def no_class_signal(channels: pd.DataFrame, images: int) -> tuple[Finding, ...]:
                 "a late layer of a trained classifier it is unusual.",
                 layer=str(name),
                 effect=Effect("average precision above prevalence", best),
-                p=float(adjusted.min()),
+                p=smallest,
                 images=images,
             )
         )

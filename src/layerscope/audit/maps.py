@@ -12,11 +12,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, norm
+from scipy.stats import norm
 
 from layerscope.audit.figures import count
 from layerscope.audit.findings import Effect, Finding
 from layerscope.audit.vitality import LIMITS, VitalityLimits
+from layerscope.measures.significance import adjusted
 from layerscope.measures.table import IN_SPACE
 from layerscope.profile import values_of
 from layerscope.vocabulary import Regime
@@ -218,10 +219,9 @@ def _adjusted(table: pd.DataFrame, rule: _Rule, line: float) -> "pd.Series[float
     deviation = np.maximum(high - low, 1e-9) / (2 * norm.ppf(0.975))
     p = norm.sf((value - line if rule.above else line - value) / deviation)
     judged = np.isfinite(p) & (table["regime"] != "").to_numpy()
-    found = pd.Series(np.nan, index=table.index)
-    if judged.any():
-        found[judged] = np.maximum(false_discovery_control(p[judged]), SMALLEST_P)
-    return found
+    return pd.Series(
+        np.maximum(adjusted(np.where(judged, p, np.nan)), SMALLEST_P), index=table.index
+    )
 
 
 def _finding(
@@ -229,11 +229,11 @@ def _finding(
     layer: str,
     width: int,
     own: pd.DataFrame,
-    adjusted: "pd.Series[float]",
+    corrected: "pd.Series[float]",
     few: VitalityLimits,
 ) -> Finding:
     middle = own.sort_values(rule.column).iloc[(len(own) - 1) // 2]
-    p = float(adjusted.to_dict()[middle.name])
+    p = float(corrected.to_dict()[middle.name])
     value, low, high = (float(middle[f"{rule.column}{end}"]) for end in ("", "_low", "_high"))
     images = int(own["images"].max())
     message, advice = _message(rule, layer, width, own, value)

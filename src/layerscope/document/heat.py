@@ -153,6 +153,12 @@ def beside(gate: "Gate | None") -> tuple[tuple[str, str, str, str], ...]:
     )
 
 
+def beside_table(numbers: tuple[tuple[str, str, str, str], ...]) -> Table:
+    """The numbers of `beside` as a table."""
+    columns = ("Number", "Value", "Chance level", "What it is")
+    return Table(columns, numbers, DECIDES_NOTHING, numbers=(1, 2))
+
+
 def heat_page(title: str, parts: Sequence[Heatmap], notes: Sequence[Note]) -> Document:
     """All pictures as one page: the verdict, which they share, then a section for each.
 
@@ -164,8 +170,7 @@ def heat_page(title: str, parts: Sequence[Heatmap], notes: Sequence[Note]) -> Do
     first: list[Part] = [note for note in notes if note.severity != "info"]
     first.append(Verdicts((parts[0].verdict,)))
     if parts[0].beside:
-        columns = ("Number", "Value", "Chance level", "What it is")
-        first.append(Table(columns, parts[0].beside, DECIDES_NOTHING, numbers=(1, 2)))
+        first.append(beside_table(parts[0].beside))
     first += [note for note in notes if note.severity == "info"]
     sections = [Section(part.name, f"image/{at}", 2, (part,)) for at, part in enumerate(parts, 1)]
     return Document(title, (Section(QUESTION, "gate", 2, tuple(first)), *sections))

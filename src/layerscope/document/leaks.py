@@ -17,9 +17,6 @@ from layerscope.document.colour import Bytes, photo
 from layerscope.document.parts import Part, Picture, Section, Strips, Table, Text
 from layerscope.vocabulary import Floats
 
-_LARGEST, _LEAST = 144, 48
-"""Sides of pictures in pixels: photos are averaged to the first, small ones repeated beyond the
-second."""
 _NOTE = (
     "The pattern is the mean of its copies. Before and after: images of other classes as they are "
     "and with a copy pasted in, from the one that it moved most to the one that it moved least."
@@ -97,21 +94,11 @@ def _strip(leak: ClassLeak) -> tuple[str, str, tuple[Picture, ...]]:
         both = photo(np.stack([before, after]).reshape(-1, *before.shape[1:]))
         for rgb, name in zip(np.split(both, 2), ("before", "after"), strict=True):
             alt = f"Image {at} of another class {name} the pattern was pasted in"
-            pictures.append(Picture(_enlarged(rgb), alt, name))
+            pictures.append(Picture(np.asarray(rgb), alt, name))
     return f"Class {leak.of.name}", words, tuple(pictures)
 
 
 def _fitting(mark: Floats) -> Bytes:
     """The pattern, its values stretched: the mean of many copies is pale."""
     low, high = float(mark.min()), float(mark.max())
-    return _enlarged(photo((mark - low) / max(high - low, 1e-12)))
-
-
-def _enlarged(rgb: Bytes) -> Bytes:
-    """Pixels repeated until the picture can be seen; a large one keeps every so many-th."""
-    longest = max(rgb.shape[:2])
-    if longest > _LARGEST:
-        step = -(-longest // _LARGEST)
-        return np.asarray(rgb[::step, ::step])
-    factor = max(1, -(-_LEAST // longest))
-    return np.asarray(rgb.repeat(factor, 0).repeat(factor, 1))
+    return photo((mark - low) / max(high - low, 1e-12))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from layerscope.audit.figures import count
 from layerscope.audit.findings import Panel
 from layerscope.audit.focus import Looks
-from layerscope.document.heat import DECIDES_NOTHING, beside, heatmap
+from layerscope.document.heat import beside, beside_table, heatmap
 from layerscope.document.parts import Part, Section, Table, Text
 from layerscope.focus.methods import METHODS
 
@@ -30,8 +30,7 @@ def focus_sections(panel: Panel, looks: Looks, classes: Sequence[str]) -> list[S
     if heat is None or heat.controls is None or not len(heat):
         return [Section("Focus", "focus", 2, tuple(first))]
     if numbers := beside(heat.controls.gate):
-        columns = ("Number", "Value", "Chance level", "What it is")
-        first.append(Table(columns, numbers, DECIDES_NOTHING, numbers=(1, 2)))
+        first.append(beside_table(numbers))
     method = METHODS[heat.method]
     parts = [heatmap(heat, at, method.signed, method.source) for at in range(len(heat))]
     settings = [(name, value) for name, value in parts[0].facts if name != "Likeness"]

@@ -144,3 +144,49 @@ Most = Annotated[int, typer.Option(metavar="N", min=1, help="Images that are use
 Page = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR|FILE.html", help="Where the page goes.")
 ]
+Test = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGES",
+        help="A folder with one sub-folder per class, a flat folder, a CSV path,label or an .npz "
+        "with x and y: images that the model was not trained on.",
+    ),
+]
+Train = Annotated[str | None, typer.Option(metavar="IMAGES", help="Images that it was trained on.")]
+Run = Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="Directory of the run.")]
+Panels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[,NAME]",
+        help="clarity, focus, leakage, memorisation, performance. Default: all.",
+    ),
+]
+FailOn = Annotated[
+    str,
+    typer.Option(
+        metavar="WHAT[,WHAT]", help="Kinds of findings, or warn or fail, that give exit code 1."
+    ),
+]
+Expected = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MARK.png|X0,Y0,X1,Y1",
+        help="A pattern that belongs to a class and is no leak, as a picture or by its place in "
+        "shares of the image; may be given again.",
+    ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PASSES", min=1, help="Images the search for leaks sends through at most."
+    ),
+]
+Summary = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write what it says as Markdown.")
+]
+MaxSkipped = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE", min=0, max=1, help="Unreadable images beyond it give exit code 3."
+    ),
+]

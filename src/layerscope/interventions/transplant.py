@@ -189,6 +189,18 @@ def shift(
     )
 
 
+def rise(predict: Predict, changed: Floats, label: int, base: Floats) -> Doubles:
+    """By how much the probability of a class rises in changed images, (n,).
+
+    Args:
+        predict: gives probabilities.
+        changed: (n, H, W, C), raw.
+        label: the class.
+        base: (n,), its probability before.
+    """
+    return np.asarray(predict(changed)[:, label] - base, np.float64)
+
+
 def _weights(names: Places, random: np.random.Generator) -> Doubles:
     """How often the image of each outcome is drawn, (DRAWS, n)."""
     members = np.unique(names, return_inverse=True)[1]

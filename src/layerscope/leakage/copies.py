@@ -96,7 +96,11 @@ class Copies:
 
 
 def find_copies(
-    images: Floats, labels: Any, classes: Sequence[int] | None = None, seed: int = 0
+    images: Floats,
+    labels: Any,
+    classes: Sequence[int] | None = None,
+    seed: int = 0,
+    pool: Pool | None = None,
 ) -> tuple[Copies, ...]:
     """Search the patch of each class that recurs most inside against outside.
 
@@ -107,6 +111,7 @@ def find_copies(
         classes: which to search; default all with at least `layerscope.leakage.pool.FEWEST`
             images.
         seed: of the choice of images and of the bootstrap.
+        pool: the same images, where they were prepared before.
 
     Returns:
         One per class searched, in their order.
@@ -114,7 +119,7 @@ def find_copies(
     Raises:
         InputError: see `layerscope.leakage.pool.pooled`.
     """
-    pool = pooled(images, labels, seed)
+    pool = pool or pooled(images, labels, seed)
     wanted = sorted(pool.choosing) if classes is None else classes
     found = [copies_of(pool, int(name), seed) for name in wanted if int(name) in pool.choosing]
     return tuple(_at_full_size(one, images, pool.factor) for one in found)

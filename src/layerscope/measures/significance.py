@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import false_discovery_control
 
 _EQUAL = 1e-9
 """Values closer than this count as equal: they differ by the order of their sums."""
@@ -23,6 +24,19 @@ def p_value(observed: NDArray[Any], null: NDArray[Any]) -> NDArray[np.float64]:
     """
     below = np.searchsorted(np.sort(null), observed - _EQUAL)
     return np.where(np.isnan(observed), np.nan, (1 + len(null) - below) / (1 + len(null)))
+
+
+def adjusted(p: Any) -> NDArray[np.float64]:
+    """P corrected for many tests (Benjamini-Hochberg 1995) over those that are known.
+
+    Args:
+        p: of any shape, NaN where nothing was tested.
+    """
+    values = np.array(p, np.float64)
+    known = np.isfinite(values)
+    if known.any():
+        values[known] = false_discovery_control(values[known])
+    return values
 
 
 @dataclass(frozen=True, slots=True)

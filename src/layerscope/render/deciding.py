@@ -1,7 +1,6 @@
 """The sheet of the maps that decide as pixels."""
 
 from layerscope.document.colour import Bytes
-from layerscope.document.compose import ends, palettes_in_use
 from layerscope.document.deciding import Deciding, DecidingTile
 from layerscope.render.sheet import GREY, INK, RED, Colour, Sheet, fitted, framed
 
@@ -51,12 +50,6 @@ def _tile(sheet: Sheet, tile: DecidingTile, rank: int, left: int, top: int) -> N
 
 def _foot(sheet: Sheet, part: Deciding, top: int) -> int:
     scales = [tile.picture.scale for tile in part.tiles if tile.picture.scale]
-    left = MARGIN
-    for scale in palettes_in_use(scales):
-        low, high = ends(scale, len(scales) == 1)
-        left += sheet.say(left, top, low, 80, "small", GREY) + 6
-        sheet.bar(left, top + 2, scale)
-        left += 130
-        left += sheet.say(left, top, high, 80, "small", GREY) + 24
+    sheet.bars(MARGIN, top, scales)
     top += 24 if scales else 0
     return top + sheet.paragraph(MARGIN, top, part.note, sheet.width - 2 * MARGIN, "small", GREY)

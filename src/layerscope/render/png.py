@@ -12,8 +12,6 @@ from layerscope.document.colour import NON_FINITE_RGB, Bytes
 from layerscope.document.compose import (
     averaging_note,
     beside,
-    ends,
-    palettes_in_use,
     range_of,
     short_facts,
     short_legend,
@@ -249,14 +247,8 @@ def _foot(sheet: Sheet, part: MapGrid, top: int, target: int) -> int:
 
 def _colours(sheet: Sheet, parts: tuple[MapGrid, ...], note: str, top: int) -> int:
     """Place a bar for each palette in use and what the special colours mean."""
-    left = MARGIN
     scales = [scale for part in parts for scale in part.scales]
-    for scale in palettes_in_use(scales):
-        low, high = ends(scale, len(scales) == 1)
-        left += sheet.say(left, top, low, 80, "small", GREY) + 6
-        sheet.bar(left, top + 2, scale)
-        left += 130
-        left += sheet.say(left, top, high, 80, "small", GREY) + 24
+    left = sheet.bars(MARGIN, top, scales)
     if any(scale.non_finite for scale in scales):
         sheet.fill(left, top + 2, 12, 12, NON_FINITE_RGB)
         left += 18 + sheet.say(left + 18, top, "NaN or infinite", 120, "small", RED) + 24

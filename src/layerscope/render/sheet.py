@@ -1,6 +1,7 @@
 """A white sheet to put pictures and words on, and the tiles that go there."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -19,7 +20,7 @@ from layerscope.document.colour import (
     averaged,
     colourise,
 )
-from layerscope.document.compose import one_value
+from layerscope.document.compose import ends, one_value, palettes_in_use
 from layerscope.render.labels import NO_BREAK, REPLACEMENT, plain, shorten
 from layerscope.vocabulary import Floats
 
@@ -99,6 +100,16 @@ class Sheet:
         """Place the ramp of a scale, 10 pixels high."""
         ramp = PALETTES[scale.palette][np.arange(width) * STEPS // width]
         self.put(left, top, framed(np.broadcast_to(ramp, (10, width, 3))))
+
+    def bars(self, left: int, top: int, scales: Sequence[ColourScale]) -> int:
+        """Place a bar with its ends for each palette in use; return where the next thing goes."""
+        for scale in palettes_in_use(scales):
+            low, high = ends(scale, len(scales) == 1)
+            left += self.say(left, top, low, 80, "small", GREY) + 6
+            self.bar(left, top + 2, scale)
+            left += 130
+            left += self.say(left, top, high, 80, "small", GREY) + 24
+        return left
 
     def draw(self, height: int) -> Bytes:
         """Return the sheet as uint8 (height, width, 3); what lies outside is cut off."""

@@ -36,7 +36,6 @@ def enlarged(rgb: Bytes) -> Bytes:
 
 
 def alone(mark: Mark, words: str) -> Picture:
-    """A mark by itself."""
     """A mark on grey, on which white and black are both seen."""
     grey = np.full((*mark.size, 3), 110, np.float32)
     made = marked(grey[None], [mark], np.zeros((1, 2), np.int64))[0]
