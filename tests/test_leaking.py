@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from layerscope.audit.leakage import class_verdict, leak_findings, leakage_panel
+from layerscope.images import read
 from layerscope.leakage.expected import expected
 from layerscope.leaking import Scene, search
+from layerscope.leaking import scene as scene_of
 from layerscope.testing import planted
 from layerscope.testing.planted.marks import marked_images
 
@@ -122,3 +125,18 @@ def test_repeated_pictures_count_once_and_are_named(logo):
     leaks = search(scene(data, 0.0))
     assert leaks.repeated[0].groups == (("0.png", "1.png"),)
     assert "near-duplicates-across-classes" in [found.kind for found in leak_findings(leaks)]
+
+
+def test_logits_are_logits_also_where_a_few_of_them_lie_between_0_and_1():
+    """Decided for each call, the first image would seem to be answered with other numbers."""
+    images = np.zeros((24, 8, 8, 1), np.float32)
+    labels = np.arange(24) % 2
+    logits = np.column_stack([np.linspace(0.2, 9, 24), np.full(24, 0.5)]).astype(np.float32)
+
+    def compute(pixels):
+        return {}, logits[: len(pixels)]
+
+    source = read((images, labels), size=(8, 8), channels=1, outputs=2)
+    seen = scene_of(source, compute, logits, labels, ("a", "b"), 8, 0)
+    np.testing.assert_allclose(seen.predict(images[:1]), softmax(logits[:1], 1), rtol=1e-5)
+    np.testing.assert_allclose(seen.answers, softmax(logits, 1), rtol=1e-5)

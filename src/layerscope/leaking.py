@@ -15,7 +15,7 @@ from layerscope.audit.leakage import (
 )
 from layerscope.errors import InputError
 from layerscope.images import Source
-from layerscope.interventions.answers import probabilities
+from layerscope.interventions.answers import are_probabilities, probabilities
 from layerscope.interventions.transplant import (
     Predict,
     Shift,
@@ -144,14 +144,17 @@ def scene(
     at = np.array([place for place, _ in found])
     ids = source.ids or ()
 
+    likely = are_probabilities(predictions[known])
+
     def predict(images: Floats) -> Floats:
         parts = [compute(images[start : start + rows])[1] for start in range(0, len(images), rows)]
-        return probabilities(np.concatenate([part for part in parts if part is not None]))
+        found = np.concatenate([part for part in parts if part is not None])
+        return probabilities(found, likely)
 
     return Scene(
         np.stack([image for _, image in found]).astype(np.float32),
         labels[at],
-        probabilities(predictions[at]),
+        probabilities(predictions[at], likely),
         tuple(ids[place] for place in at),
         tuple(classes),
         predict,
