@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from matrix import APPLICATIONS, CASES
+from ready_models import Ready, ready
 
-from conftest import Ready, ready
 from layerscope.errors import InputError
 from layerscope.focus.contract import NOISE
 from layerscope.focus.targets import explained

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Ready, ready
 from matrix import APPLICATIONS, CASES
+from ready_models import Ready, ready
 
 from layerscope.focus.contract import Job
 from layerscope.focus.methods import METHODS

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Ready, ready
 from matrix import APPLICATIONS
+from ready_models import Ready, ready
 
 from layerscope.model.pooled import pooled_maps
 from layerscope.model.trace import specs_of_arguments
