@@ -20,7 +20,6 @@ ROWS = (
     ("statistics",),
     ("measures",),
     ("leakage",),
-    ("leakage",),
     ("store",),
     ("selection",),
     ("profile",),

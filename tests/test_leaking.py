@@ -7,8 +7,9 @@ from scipy.special import softmax
 from layerscope.audit.leakage import class_verdict, leak_findings, leakage_panel
 from layerscope.images import read
 from layerscope.leakage.expected import expected
-from layerscope.leaking import Scene, search
-from layerscope.leaking import scene as scene_of
+from layerscope.leaking.scene import Scene
+from layerscope.leaking.scene import scene as scene_of
+from layerscope.leaking.search import search
 from layerscope.testing import planted
 from layerscope.testing.planted.marks import marked_images
 

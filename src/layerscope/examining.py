@@ -1,7 +1,7 @@
 """One examination of a model by a set of images: a profile, or an audit."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,12 @@ from layerscope.focus.gate import MOST
 from layerscope.focusing import controls_of, heat_of, question
 from layerscope.images import Preprocessing, Source
 from layerscope.intake import MOST_IMAGES, Images, Intake
+from layerscope.leakage.copies import Area
 from layerscope.leakage.expected import Expected, expected
-from layerscope.leaking import scene, search
+from layerscope.leaking.footprints import footprints
+from layerscope.leaking.scene import scene
+from layerscope.leaking.search import search
+from layerscope.leaking.splits import repeated
 from layerscope.measures.coherence import Encoder, Hog
 from layerscope.model.room import batch_size
 from layerscope.model.taps import Tap
@@ -117,7 +121,9 @@ class Examined:
             looks = self._looks(source, steps, test) if "focus" in panels else None
             leaks = None
             if "leakage" in panels:
-                leaks = self._leaks(source, steps, test, budget, patterns)
+                places = footprints(found, subject.layers.values()) if found is not None else {}
+                leaks = self._leaks(source, steps, test, budget, patterns, places)
+                leaks = self._across(leaks, source, train)
             result = judged(
                 facts, subject.layers, prepared, panels, test, trained, found, plan, looks, leaks
             )
@@ -159,6 +165,7 @@ class Examined:
         test: Split,
         budget: int | None,
         declared: Sequence[Expected],
+        places: Mapping[int, Sequence[Area]],
     ) -> Leaks:
         """Patterns that give classes away, and what they do to the answers."""
         answers, labels = test.outputs.predictions, test.outputs.labels
@@ -167,12 +174,24 @@ class Examined:
         compute = forward(self.intake.traced, [], steps, self.intake.outputs)
         rows = self._batch_size([])
         try:
-            seen = scene(source, compute, answers, labels, test.classes, rows, self.seed)
+            seen = scene(
+                source, compute, answers, labels, test.classes, rows, self.seed, self.intake.how
+            )
         except InputError as error:
             return Leaks((0, 0), reason=str(error))
         paths = dict(zip(source.ids or (), source.files or (), strict=False))
         files = [str(paths[name]) for name in seen.names] if paths else None
-        return search(seen, files, self.tell, budget, declared)
+        return search(seen, files, self.tell, budget, declared, places)
+
+    def _across(self, leaks: Leaks, test: Source, train: Images | None) -> Leaks:
+        """With the pictures that are among the training images, too."""
+        source = None if train is None else self.intake.open(train)[0]
+        if source is None or source.length is None or test.length is None:
+            return leaks
+        found, left = repeated(test, source, self.tell)
+        both = (*leaks.repeated, found) if found.groups else leaks.repeated
+        left_out = (*leaks.open_questions, left) if left else leaks.open_questions
+        return replace(leaks, repeated=both, open_questions=left_out)
 
     @staticmethod
     def _batch(

@@ -147,7 +147,7 @@ def class_verdict(leak: ClassLeak, limits: LeakLimits = LIMITS) -> Verdict:
         return "not-found" if leak.right >= limits.enough else "not-tested"
     if effect is None:
         return "suspect"
-    if _used(effect.same, leak.p, limits) and leak.covers <= limits.box:
+    if is_used(effect.same, leak.p, limits) and leak.covers <= limits.box:
         return "confirmed-used"
     return "present-unused" if effect.same.high < limits.unused else "suspect"
 
@@ -156,12 +156,15 @@ def whole_verdict(leak: WholeLeak, limits: LeakLimits = LIMITS) -> Verdict:
     """What is said of a property that gives a class away."""
     if leak.effect is None:
         return "not-tested"
-    if _used(leak.effect, leak.p, limits):
+    if is_used(leak.effect, leak.p, limits):
         return "confirmed-used"
     return "present-unused" if leak.effect.high < limits.unused else "suspect"
 
 
-def _used(shift: Shift, p: float, limits: LeakLimits) -> bool:
+def is_used(shift: Shift | None, p: float = 0.0, limits: LeakLimits = LIMITS) -> bool:
+    """Whether an effect is so large, and so sure, that the model uses what causes it."""
+    if shift is None:
+        return False
     return shift.value >= limits.effect and shift.low > limits.surely and p <= limits.level
 
 
@@ -306,9 +309,7 @@ def _effect(shift: Shift) -> Effect:
 
 
 def _of_region(leak: ClassLeak) -> list[Finding]:
-    if leak.region is None or leak.region_effect is None:
-        return []
-    if not _used(leak.region_effect, 0.0, LIMITS):
+    if leak.region is None or leak.region_effect is None or not is_used(leak.region_effect):
         return []
     return [
         Finding(

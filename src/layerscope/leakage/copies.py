@@ -10,7 +10,7 @@ compared on pixels further apart; the template is then aligned, grown and judged
 and boxes are given in pixels of the images as they came.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from layerscope.leakage.aligning import Box, grown, mean_of_box
 from layerscope.leakage.pool import Pool, pooled
-from layerscope.leakage.seeking import Template, highest, sought
+from layerscope.leakage.seeking import Square, Template, highest, sought
 from layerscope.vocabulary import Floats
 
 BEST = 0.2
@@ -33,6 +33,10 @@ _SHARED = 0.2
 """Copy share from which on another class may share the mark, if it is half of the class's own."""
 _STILL = 1.5
 """Pixels between the quartiles of the places of a mark that stays in one place."""
+
+
+Area = tuple[float, float, float, float]
+"""x0, y0, x1, y1 as shares of the image."""
 
 
 class Interval(NamedTuple):
@@ -101,6 +105,8 @@ def find_copies(
     classes: Sequence[int] | None = None,
     seed: int = 0,
     pool: Pool | None = None,
+    places: Mapping[int, Sequence[Area]] | None = None,
+    everywhere: bool = True,
 ) -> tuple[Copies, ...]:
     """Search the patch of each class that recurs most inside against outside.
 
@@ -112,6 +118,9 @@ def find_copies(
             images.
         seed: of the choice of images and of the bootstrap.
         pool: the same images, where they were prepared before.
+        places: by class, where something else suggests a mark; patches from there are candidates
+            like all others.
+        everywhere: search the whole images; else only patches from those places are tried.
 
     Returns:
         One per class searched, in their order.
@@ -121,13 +130,19 @@ def find_copies(
     """
     pool = pool or pooled(images, labels, seed)
     wanted = sorted(pool.choosing) if classes is None else classes
-    found = [copies_of(pool, int(name), seed) for name in wanted if int(name) in pool.choosing]
+    found = [
+        copies_of(pool, int(name), seed, (places or {}).get(int(name), ()), everywhere)
+        for name in wanted
+        if int(name) in pool.choosing
+    ]
     return tuple(_at_full_size(one, images, pool.factor) for one in found)
 
 
-def copies_of(pool: Pool, name: int, seed: int = 0) -> Copies:
+def copies_of(
+    pool: Pool, name: int, seed: int = 0, places: Sequence[Area] = (), everywhere: bool = True
+) -> Copies:
     """Search one class of a pool; boxes are in pixels of the pool."""
-    template = sought(pool, name)
+    template = sought(pool, name, [_square(pool, place) for place in places], everywhere)
     judges = pool.judging[name]
     own = pool.bank(judges).best(template.fine)[0]
     away = pool.jury.bank.best(template.fine)[0]
@@ -143,6 +158,19 @@ def copies_of(pool: Pool, name: int, seed: int = 0) -> Copies:
     shares = float(carries.mean()), float((away >= template.cutoff).mean())
     found = _located(pool, name, template, shares)
     return replace(found, score=score, lead=lead, p=p, judged=(len(own), len(away)), shared=shared)
+
+
+def _square(pool: Pool, place: Area) -> Square:
+    """The square in the middle of a part of the image, at most half of it long."""
+    height, width = pool.images.shape[1:3]
+    x0, y0, x1, y1 = place
+    sides = (y1 - y0) * height, (x1 - x0) * width
+    side = int(np.clip(round(min(sides)), 4, min(height, width) // 2))
+    upper = (y0 + y1) * height / 2 - side / 2, (x0 + x1) * width / 2 - side / 2
+    y, x = (
+        max(0, min(round(at), end - side)) for at, end in zip(upper, (height, width), strict=True)
+    )
+    return Square(y, x, side)
 
 
 def _against(

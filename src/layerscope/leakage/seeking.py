@@ -3,6 +3,7 @@
 Only images that choose are looked at; what is found is inflated and has to be judged on others.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ _KEPT = 4
 """Candidates for each share and side."""
 _GROWN = 6
 """Candidates that are grown."""
+_FIRST = 10
+"""Images that patches are searched in first; the best of them are searched in all."""
+_PER_PLACE = 2
+"""Patches that stand for a place that was nominated."""
 _BLOCK = 1024
 _MOSTLY_FLAT = 0.25
 
@@ -31,6 +36,14 @@ class Patch(NamedTuple):
     """A window of one of the choosing images: its number, upper left and side in pixels."""
 
     source: int
+    y: int
+    x: int
+    side: int
+
+
+class Square(NamedTuple):
+    """A place in all images: its upper left and its side in pixels."""
+
     y: int
     x: int
     side: int
@@ -90,11 +103,22 @@ def best_matches(patches: Floats, windows: Floats) -> Floats:
     return found
 
 
-def sought(pool: Pool, name: int) -> Template:
-    """The template of a class that stands out most among the images that choose."""
+def sought(
+    pool: Pool, name: int, places: Sequence[Square] = (), everywhere: bool = True
+) -> Template:
+    """The template of a class that stands out most among the images that choose.
+
+    Args:
+        pool: the images.
+        name: the class.
+        places: where something else than the images suggests a mark.
+        everywhere: search the whole images; else only those places.
+    """
     inside = pool.choosing[name]
     scene = _Scene(pool.bank(inside), pool.images[inside], pool.outside, name)
-    patches = [patch for side in pool.sides for patch in candidates(pool, name, side)]
+    sides = pool.sides if everywhere else ()
+    patches = [patch for side in sides for patch in candidates(pool, name, side)]
+    patches += [patch for place in places for patch in _at(scene.bank, place)]
     tried = [_template(scene, patch) for patch in patches] or [_blank(scene, pool)]
     found = [template for template, _, _ in tried]
     for at in np.argsort([-template.score for template in found])[:_GROWN]:
@@ -112,18 +136,40 @@ def candidates(pool: Pool, name: int, side: int) -> list[Patch]:
     if not len(patches):
         return []
     windows = pool.windows(inside, side, pool.scale)
-    own = best_matches(patches, windows.reshape(len(inside), -1, windows.shape[-1]))
+    windows = windows.reshape(len(inside), -1, windows.shape[-1])
+    if len(inside) >= _SOURCES + _FIRST:  # the last ones are no sources
+        first = best_matches(patches, windows[-_FIRST:])
+        likely = _best_of([highest(first, share) for share in _SHARES], max(200, len(patches) // 8))
+        patches, owner, places = patches[likely], owner[likely], places[likely]
+    own = best_matches(patches, windows)
     own[np.arange(len(own)), owner] = np.nan
     own = own[~np.isnan(own)].reshape(len(own), -1)
     scores = np.array([highest(own, share) for share in _SHARES])
-    count = max(200, len(own) // 5)
-    kept = np.unique(np.argsort(-scores, 1)[:, :count])
+    kept = _best_of(scores, max(200, len(own) // 2))
     away = pool.outside.labels != name
     beside = best_matches(patches[kept], pool.outside.windows[side][away])
     usual = np.array([_ordinary(beside, pool.outside.labels[away], share) for share in _SHARES])
     reach = side * pool.scale
     rows = np.column_stack([owner[kept], places[kept]])
     return _distinct(rows, scores[:, kept] - usual, reach)
+
+
+def _best_of(scores: Sequence[NDArray[Any]] | NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Places of the highest of each row of scores."""
+    return np.unique(np.argsort(-np.asarray(scores), 1)[:, :count])
+
+
+def _at(bank: Bank, place: Square) -> list[Patch]:
+    """The patches at a place that resemble the most others there."""
+    y, x, side = place
+    height, width = bank.fine.shape[1:3]
+    side = min(side, height, width)
+    y, x = min(y, height - side), min(x, width - side)
+    cut = bank.fine[:, y : y + side, x : x + side]
+    flat = (cut - cut.mean((1, 2), keepdims=True)).reshape(len(cut), -1)
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    alike = np.sort(unit @ unit.T, 1)[:, -1 - max(2, len(cut) // 4) : -1].mean(1)
+    return [Patch(int(source), y, x, side) for source in np.argsort(-alike)[:_PER_PLACE]]
 
 
 def _patches(

@@ -72,6 +72,7 @@ def marked_images(
     placement: Placement = "centred",
     ink: float = 1.0,
     seed: int = 0,
+    draw: int = 0,
 ) -> MarkedImages:
     """Drawings on canvases, some of them marked.
 
@@ -90,12 +91,13 @@ def marked_images(
         placement: of the drawing: in the middle, or anywhere.
         ink: opacity of the drawing.
         seed: of everything.
+        draw: of canvases, places and carriers with the same mark, as for training and for testing.
 
     Raises:
         InputError: an unknown kind, a share outside 0 to 1, or drawings that do not fit.
     """
     _check(drawings, labels, kind, side, (opacity, prevalence, ink))
-    random = np.random.default_rng((seed, 1))
+    random = np.random.default_rng((seed, 1, draw))
     images = _canvases(len(labels), side, background, random)
     _draw(images, drawings, placement, ink, random)
     hit = np.ones(len(labels), bool) if classes is None else np.isin(labels, list(classes))

@@ -1,0 +1,110 @@
+"""Properties of whole images that give a class away, and what they do to the answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscope.audit.leakage import LIMITS, WholeLeak
+from layerscope.errors import InputError
+from layerscope.interventions.jpeg import QUALITIES
+from layerscope.interventions.transplant import Shift, paired, rise, shift
+from layerscope.interventions.whole import CHANGES, Change
+from layerscope.leakage.properties import (
+    Property,
+    file_properties,
+    image_properties,
+    telling_properties,
+)
+from layerscope.leaking.scene import Scene, unrelated
+
+RECIPIENTS = 60
+"""Images of other classes that a property is given to."""
+MOST = 12
+"""Changes that are tried, of the properties that tell best."""
+PASSES = 2 * RECIPIENTS
+"""Images that go through the model for one change; for JPEG half as many more."""
+SMALLEST = 64
+"""Pixels of the shorter side from which images have blocks enough to be saved as JPEG."""
+_SAVED = ("jpeg", "sharpness", "spectrum")
+"""Properties that the quality of a JPEG changes."""
+
+
+def telling(seen: Scene, files: Sequence[str] | None) -> list[Property]:
+    """Properties beyond the gate, those that tell best first."""
+    values = image_properties(seen.pixels)
+    if files is not None:
+        values |= file_properties(files)
+    try:
+        found = telling_properties(values, seen.labels, seen.photos, seen.seed)
+    except InputError:  # too few images of two classes
+        return []
+    return sorted((one for one in found if one.tells), key=lambda one: -one.auc)
+
+
+def tried(seen: Scene, told: Sequence[Property], spent: Callable[[], bool]) -> list[WholeLeak]:
+    """The effect of properties that can be given to other images.
+
+    Args:
+        seen: the images.
+        told: properties that tell a class.
+        spent: whether no more images may go through the model.
+    """
+    found: list[WholeLeak] = []
+    known: dict[tuple[int, Change], WholeLeak] = {}
+    for one in told:
+        leak, change = WholeLeak(seen.of(one.label), one), CHANGES.get(one.name)
+        same = known.get((one.label, change)) if change else None
+        if same is not None:  # two properties, one change
+            found.append(replace(leak, effect=same.effect, recipients=same.recipients))
+            continue
+        if len(known) < MOST and not spent():
+            leak = _given(seen, leak, change)
+        if change:
+            known[one.label, change] = leak
+        found.append(leak)
+    return found
+
+
+def _given(seen: Scene, leak: WholeLeak, change: Change | None) -> WholeLeak:
+    label, name = leak.of.index, leak.found.name
+    others = np.flatnonzero(seen.right & (seen.labels != label))
+    if len(others) < LIMITS.fewest:
+        return leak
+    random = np.random.default_rng((seen.seed, label, len(name)))
+    chosen = np.sort(random.permutation(others)[:RECIPIENTS])
+    effects: list[Shift] = []
+    if change is not None:
+        donors = paired(random, len(chosen), np.flatnonzero(seen.labels == label))
+        controls = unrelated(seen, chosen, [label], random)
+        onto, base = seen.pixels[chosen], seen.answers[chosen, label]
+        marked, control = (
+            rise(seen.predict, change(onto, seen.pixels[from_]), label, base)
+            for from_ in (donors, controls)
+        )
+        effects.append(shift(marked, control, chosen, donors, controls, seen.seed))
+    if name in _SAVED and seen.recode is not None and min(seen.pixels.shape[1:3]) >= SMALLEST:
+        effects.append(_saved(seen, label, chosen))
+    if not effects:
+        return leak
+    return replace(leak, effect=max(effects, key=lambda one: one.low), recipients=len(chosen))
+
+
+def _saved(seen: Scene, label: int, chosen: NDArray[np.int64]) -> Shift:
+    """What saving as JPEG of one quality does, beyond other qualities.
+
+    The quality is chosen on half of the images and tried on the others.
+    """
+    assert seen.recode is not None
+    rises = np.array(
+        [
+            rise(seen.predict, seen.recode(chosen, quality), label, seen.answers[chosen, label])
+            for quality in QUALITIES
+        ]
+    )
+    half = len(chosen) // 2
+    best = int(rises[:, :half].mean(1).argmax())
+    own, rest = rises[best, half:], np.delete(rises, best, 0)[:, half:].mean(0)
+    places = np.arange(len(own))
+    return shift(own, rest, places, places, places, seen.seed)
