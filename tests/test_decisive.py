@@ -163,7 +163,7 @@ def test_sheets_are_saved_as_a_picture_or_a_page(scope, tmp_path):
     several.save(tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "8 of 10 photos" in page
-    assert page.count("<figure>") == 8
+    assert page.count("<figure") == 8
     assert several._repr_html_().startswith("<iframe")
     with pytest.raises(InputError, match=r"saved as \.png, those of several as one \.html"):
         several.save(tmp_path / "sheet.png")

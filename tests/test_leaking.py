@@ -111,7 +111,7 @@ def test_a_declared_mark_leaves_the_panel_alone_and_a_budget_is_kept(logo):
 
 
 def test_clean_images_give_nothing_and_the_power_of_the_search():
-    leaks = search(scene(marked("none"), 0.8))
+    leaks = search(scene(marked("none"), 0.8), trials=1)
     assert leakage_panel(leaks).verdict == "not-found"
     assert {one.opacity for one in leaks.power} == {1.0, 0.5}
     assert "planted marks" in leakage_panel(leaks).summary

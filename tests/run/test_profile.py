@@ -241,7 +241,7 @@ def stopped_and_finished(photos: Path, folder: Path, kills: int, seed: int):
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(2, id="short"), pytest.param(10, marks=pytest.mark.slow, id="ten")]
+    "kills", [pytest.param(1, id="short"), pytest.param(10, marks=pytest.mark.slow, id="ten")]
 )
 def test_a_killed_run_goes_on_to_the_same_bits(photos, tmp_path, kills):
     (tmp_path / "a").mkdir()

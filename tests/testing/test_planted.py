@@ -402,6 +402,7 @@ def test_biases_fused_activations_depthwise_and_transposed_layers_can_be_spoilt(
         assert facts(Scope(found.model)).equals(facts(Scope(net)))
 
 
+@pytest.mark.slow
 def test_defects_can_be_planted_in_a_large_pretrained_net():
     zoo = pytest.importorskip("layerscope.zoo")
     net = zoo.efficientnet_lite0()

@@ -22,6 +22,7 @@ from layerscope.run.local import Progress
 from layerscope.vocabulary import Floats
 
 TRIALS = 5
+"""Marks of each opacity that are planted to see what would have been found."""
 _TIMED = 32
 """Images from whose answers the time is estimated."""
 
@@ -35,6 +36,7 @@ def search(
     budget: int | None = None,
     declared: Sequence[Expected] = (),
     places: Mapping[int, Sequence[Area]] | None = None,
+    trials: int = TRIALS,
 ) -> Leaks:
     """Search all classes of some images.
 
@@ -45,6 +47,7 @@ def search(
         budget: most images that go through the model; default what it takes.
         declared: patterns that belong to a class.
         places: by class, where something else suggests a mark.
+        trials: marks of each opacity that are planted where nothing was found; 0 for no power.
     """
     tell(Progress("leaks in the images", 0, None))
     repeats = find_duplicates(seen.pixels, seen.labels)
@@ -75,7 +78,7 @@ def search(
     found = any(one.copies is not None and one.copies.found for one in leaks)
     return Leaks(
         size, tuple(leaks), tuple(properties), _across_classes(repeats.clusters, seen.names),
-        () if found else _power(pool, leaks, seen.seed), counter.passes,
+        () if found or not trials else _power(pool, leaks, trials, seen.seed), counter.passes,
         _left(unsearched, budget, len(repeats.kept) - len(kept)),
     )  # fmt: skip
 
@@ -159,7 +162,7 @@ def _corrected(
     )
 
 
-def _power(pool: Pool, leaks: Sequence[ClassLeak], seed: int) -> tuple[Power, ...]:
+def _power(pool: Pool, leaks: Sequence[ClassLeak], trials: int, seed: int) -> tuple[Power, ...]:
     """How often planted marks are found in the class with the middle number of images."""
     usable = sorted(
         (one for one in leaks if one.right >= LIMITS.fewest), key=lambda one: one.images
@@ -168,7 +171,7 @@ def _power(pool: Pool, leaks: Sequence[ClassLeak], seed: int) -> tuple[Power, ..
         return ()
     label = usable[len(usable) // 2].of.index
     return tuple(
-        search_power(pool, label, size=0.15, opacity=opacity, trials=TRIALS, seed=seed)
+        search_power(pool, label, size=0.15, opacity=opacity, trials=trials, seed=seed)
         for opacity in (1.0, 0.5)
     )
 
