@@ -90,7 +90,9 @@ def measures() -> str:
         f"| `{one.name}` | {_escaped(one.what)} | {_escaped(one.low)} | {_escaped(one.high)} |"
         for one in MEASURES
     ]
-    return "\n".join(["| column | question | a low value | a high value |", "|---|---|---|---|", *rows])
+    return "\n".join(
+        ["| column | question | a low value | a high value |", "|---|---|---|---|", *rows]
+    )
 
 
 PARTS: dict[str, Callable[[], str]] = {"commands": commands, "measures": measures}

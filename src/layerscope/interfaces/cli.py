@@ -266,7 +266,7 @@ def _count(maps: str | None) -> int | Literal["all"] | None:
 @_reports
 def layers(
     model: Model,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
     trust: Trust = False,
     custom_objects: CustomObjects = None,
     quiet: Quiet = False,
@@ -384,7 +384,7 @@ def audit(
     max_skipped: MaxSkipped = 0.05,
     budget: Budget = None,
     summary: Summary = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print audit.json.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only audit.json.")] = False,
     preprocess: Preprocess = "auto",
     resize: Resize = "stretch",
     classes: Classes = None,

@@ -18,11 +18,11 @@ Preprocess = Annotated[
 ]
 Resize = Annotated[
     Literal["stretch", "crop", "letterbox"],
-    typer.Option(help="How image files come to the model's size."),
+    typer.Option(help="How image files come to the model's size; crop takes the centre."),
 ]
 Classes = Annotated[
     str | None,
-    typer.Option(metavar="FILE|imagenet", help="Class names in output order: lines or JSON."),
+    typer.Option(metavar="FILE|imagenet", help="Class names in output order: one a line, or JSON."),
 ]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Allow the model file to run Python code of its own.")
@@ -50,7 +50,10 @@ Maps = Annotated[
         help="How many maps of a layer. Default: as few as carry 80 %, 16 at most.",
     ),
 ]
-Scale = Annotated[Literal["map", "layer"], typer.Option(help="One colour scale per what.")]
+Scale = Annotated[
+    Literal["map", "layer"],
+    typer.Option(help="What shares a colour scale: each map alone, or all of a layer."),
+]
 Output = Annotated[
     Path,
     typer.Option(
@@ -187,6 +190,9 @@ Summary = Annotated[
 MaxSkipped = Annotated[
     float,
     typer.Option(
-        metavar="SHARE", min=0, max=1, help="Unreadable images beyond it give exit code 3."
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Share of unreadable images beyond which the exit code is 3.",
     ),
 ]
