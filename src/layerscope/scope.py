@@ -104,7 +104,7 @@ class Scope:
 
     @property
     def traced(self) -> TracedModel:
-        """The traced model: taps, fields and everything that runs."""
+        """The traced model, with its taps, its fields and everything that runs."""
         return self._intake.traced
 
     @property
@@ -140,8 +140,8 @@ class Scope:
         """The maps of some images, from one forward pass per batch.
 
         Args:
-            images: see `Images`; files are resized and preprocessed, arrays are used as given
-                unless a preprocessing was named.
+            images: see `layerscope.intake.Images`; files are resized and preprocessed, arrays are
+                used as given unless a preprocessing was named.
             layers: patterns, see `layerscope.model.layers.resolve`; default convolutions and
                 blocks.
             batch_size: images in one pass; default as many as fit comfortably.
@@ -309,7 +309,8 @@ class Scope:
             images: see `maps`; at best 100 and more, labelled where there are labels.
             layers: see `maps`.
             batch_size: see `maps`.
-            sample: how many images the per-pixel statistics see; ``None`` for all.
+            sample: how many images the per-pixel statistics see, 512 unless you say otherwise;
+                ``None`` for all.
             nulls: what the maps are compared with: noise input, an untrained twin; none for ``()``.
             encoder: tells which images look alike, see `layerscope.measures.coherence.Encoder`;
                 default histograms of gradients, which see outlines only.

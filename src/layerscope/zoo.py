@@ -57,7 +57,7 @@ _PHOTO_FILES = {
 }
 
 PHOTOS: tuple[str, ...] = tuple(_PHOTO_FILES)
-"""Names that `photo` and `photo_path` know: photos inside the scikit-image and scikit-learn
+"""Names that `photo` and `photo_path` know, of photos inside the scikit-image and scikit-learn
 wheels, so that none of them is ever downloaded."""
 
 

@@ -41,7 +41,8 @@ class Gain:
     Attributes:
         over: ``random`` cells or one of `RIVALS`.
         value: mean over images of the difference in SRG, -1 to 1.
-        low, high: its 95 % interval over images.
+        low: the lower end of its 95 % interval over images.
+        high: the upper end.
     """
 
     over: str
