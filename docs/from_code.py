@@ -21,14 +21,15 @@ MARK = re.compile(r"<!-- made from code: ([a-z ]+) -->")
 
 
 def setup(app: "Sphinx") -> dict[str, bool]:
-    """Let Sphinx fill the marked places."""
+    """Let Sphinx fill the marked places, and keep per cent signs beside their numbers."""
     app.connect("source-read", lambda _app, _page, source: _fill(source))
     app.connect("autodoc-process-signature", _without_fields)
     return {"parallel_read_safe": True}
 
 
 def _fill(source: list[str]) -> None:
-    source[0] = MARK.sub(lambda mark: PARTS[mark[1]](), source[0])
+    text = MARK.sub(lambda mark: PARTS[mark[1]](), source[0])
+    source[0] = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
 
 
 def _without_fields(
@@ -85,13 +86,11 @@ def _escaped(text: str) -> str:
 
 
 def measures() -> str:
-    """A table of everything that is measured of a map."""
-    rows = [
-        f"| `{one.name}` | {_escaped(one.what)} | {_escaped(one.low)} | {_escaped(one.high)} |"
-        for one in MEASURES
-    ]
+    """Everything that is measured of a map, as a list."""
     return "\n".join(
-        ["| column | question | a low value | a high value |", "|---|---|---|---|", *rows]
+        f"- `{one.name}`: {_escaped(one.what)} *Low*: {_escaped(one.low)}. *High*: "
+        f"{_escaped(one.high)}."
+        for one in MEASURES
     )
 
 

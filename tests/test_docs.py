@@ -91,7 +91,7 @@ def test_the_code_of_a_page_runs_or_says_why_not(name, place, monkeypatch):
             case "python":
                 exec(block.code, names)
             case "console":
-                for line in block.code.splitlines():
+                for line in block.code.replace("\\\n", " ").splitlines():
                     in_a_shell(line)
             case language:
                 assert language == "text", f"{name}: a block of {language!r} needs its reason"
