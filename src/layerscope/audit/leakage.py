@@ -200,8 +200,8 @@ def _named(leaks: Leaks, verdict: Verdict, begin: str, end: str) -> str:
 def power_words(leaks: Leaks) -> str:
     """What the search would have found, and how small every effect is."""
     said = [
-        f"Of {count(one.trials, 'planted mark')} that cover {percent(one.size**2)} of the image at "
-        f"opacity {one.opacity:g}, {one.found} were found (95 % CI {percent(one.low)} to "
+        f"Of planted marks that cover {percent(one.size**2)} of the image at opacity "
+        f"{one.opacity:g}, {one.found} of {one.trials} were found (95 % CI {percent(one.low)} to "
         f"{percent(one.high)})."
         for one in leaks.power
     ]

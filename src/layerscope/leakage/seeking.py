@@ -24,7 +24,7 @@ _KEPT = 4
 """Candidates for each share and side."""
 _GROWN = 6
 """Candidates that are grown."""
-_FIRST = 10
+_FIRST = 16
 """Images that patches are searched in first; the best of them are searched in all."""
 _PER_PLACE = 2
 """Patches that stand for a place that was nominated."""
@@ -137,9 +137,11 @@ def candidates(pool: Pool, name: int, side: int) -> list[Patch]:
         return []
     windows = pool.windows(inside, side, pool.scale)
     windows = windows.reshape(len(inside), -1, windows.shape[-1])
-    if len(inside) >= _SOURCES + _FIRST:  # the last ones are no sources
+    if len(inside) > _FIRST:
         first = best_matches(patches, windows[-_FIRST:])
-        likely = _best_of([highest(first, share) for share in _SHARES], max(200, len(patches) // 8))
+        start = len(inside) - _FIRST
+        first[np.flatnonzero(owner >= start), owner[owner >= start] - start] = -1  # itself
+        likely = _best_of([highest(first, share) for share in _SHARES], max(200, len(owner) // 8))
         patches, owner, places = patches[likely], owner[likely], places[likely]
     own = best_matches(patches, windows)
     own[np.arange(len(own)), owner] = np.nan
