@@ -4,7 +4,6 @@ import pytest
 from matrix import CASES
 from ready_models import Ready, ready
 
-
 LARGE = {"ConvNeXtTiny", "DenseNet121", "EfficientNetV2B0", "InceptionV3", "ResNet50"}
 BRIEF = {"test_maps_equal_those_of_a_plain_sub_model", "test_the_traced_output_is_the_models_own"}
 """Tests that run on large nets by default, too."""
