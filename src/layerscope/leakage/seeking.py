@@ -24,8 +24,6 @@ _KEPT = 4
 """Candidates for each share and side."""
 _GROWN = 6
 """Candidates that are grown."""
-_FIRST = 16
-"""Images that patches are searched in first; the best of them are searched in all."""
 _PER_PLACE = 2
 """Patches that stand for a place that was nominated."""
 _BLOCK = 1024
@@ -137,17 +135,11 @@ def candidates(pool: Pool, name: int, side: int) -> list[Patch]:
         return []
     windows = pool.windows(inside, side, pool.scale)
     windows = windows.reshape(len(inside), -1, windows.shape[-1])
-    if len(inside) > _FIRST:
-        first = best_matches(patches, windows[-_FIRST:])
-        start = len(inside) - _FIRST
-        first[np.flatnonzero(owner >= start), owner[owner >= start] - start] = -1  # itself
-        likely = _best_of([highest(first, share) for share in _SHARES], max(200, len(owner) // 8))
-        patches, owner, places = patches[likely], owner[likely], places[likely]
     own = best_matches(patches, windows)
     own[np.arange(len(own)), owner] = np.nan
     own = own[~np.isnan(own)].reshape(len(own), -1)
     scores = np.array([highest(own, share) for share in _SHARES])
-    kept = _best_of(scores, max(200, len(own) // 2))
+    kept = _best_of(scores, max(200, len(own) // 5))
     away = pool.outside.labels != name
     beside = best_matches(patches[kept], pool.outside.windows[side][away])
     usual = np.array([_ordinary(beside, pool.outside.labels[away], share) for share in _SHARES])
