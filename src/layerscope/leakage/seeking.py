@@ -26,7 +26,7 @@ _GROWN = 6
 """Candidates that are grown."""
 _PER_PLACE = 2
 """Patches that stand for a place that was nominated."""
-_BLOCK = 1024
+_BLOCK = 256
 _MOSTLY_FLAT = 0.25
 
 
