@@ -47,6 +47,18 @@ def test_a_folder_streams_batch_by_batch(scope, folder):
     assert np.array_equal(np.concatenate([p.raw for p in parts]), scope.focus(folder).raw)
 
 
+def test_crops_of_one_photo_count_once_where_a_table_says_so(scope, tmp_path):
+    random = np.random.default_rng(1)
+    lines = ["path,label,photo"]
+    for at in range(10):
+        pixels = random.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{at}.png")
+        lines.append(f"{at}.png,,{'one' if at < 5 else ''}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    assert "there are 6" in scope.focus(tmp_path / "table.csv").controls.gate.reason
+    assert scope.focus(tmp_path).controls.gate.images == 10
+
+
 def test_damaged_files_are_listed_and_break_a_list_of_targets(scope, folder, tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())

@@ -22,7 +22,6 @@ from layerscope.feed import Batch, check_finite
 from layerscope.focus.places import image_of
 from layerscope.focus.targets import Target, explained, wanted
 from layerscope.images.labels import ClassNames
-from layerscope.images.source import are_files
 from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.interventions.ablation import Cut, cut_at
 from layerscope.interventions.channels import Answers, Levels, Places, Seen, see, unused, without
@@ -229,7 +228,8 @@ def effects(
     found = [without(part, measured, levels.mean[measured], rows) for part in seen]
     idle = unused(seen, found, measured, levels, rows)
     ids = tuple(name for batch in batches for name in batch.ids)
-    groups = _groups(intake, images, ids)
+    photos = intake.photos(images, ids)
+    groups = None if photos is None else np.array(photos)
     made = _Measured(tap, batches, seen, levels, found, own, measured, idle, groups, seed)
     return made.result(intake.traced.rows_of([tap])[tap.path], ids, intake.count(images), names)
 
@@ -388,17 +388,6 @@ def _worst(classes: pd.DataFrame, own: Places) -> dict[str, NDArray[np.generic]]
         "worst_class": np.where(suffers, rows["class"].to_numpy(np.int64), UNKNOWN),
         "worst_class_change": rows["change"].to_numpy(np.float64),
     }
-
-
-def _groups(intake: Intake, images: Images, ids: Sequence[str]) -> NDArray[np.generic] | None:
-    """What each image was cut from, where some come from one photo."""
-    if intake.takes_apart(images) or not are_files(images):
-        return None
-    source = intake.source(images)
-    if source.photos is None or source.ids is None:
-        return None
-    whole = dict(zip(source.ids, source.photos, strict=True))
-    return np.array([whole.get(name, name) for name in ids])
 
 
 def _photos(batches: Sequence[Batch], seen: Sequence[Seen], tap: Tap) -> tuple[Bytes, ...]:

@@ -127,7 +127,9 @@ def _each(asked: Question, intake: Intake, images: Images, rows: int) -> Iterato
     batches, controls = intake.feed(images, rows), None
     if asked.controls:
         some, batches = _some(intake, images, batches, rows)
-        controls = controls_of(asked, intake, some, rows) if some else None
+        if some.ids:
+            photos = intake.photos(images, some.ids)
+            controls = controls_of(asked, intake, some.inputs, rows, photos)
     past = 0
     for batch in batches:
         yield heat_of(asked, intake, batch, rows, controls, past)
@@ -163,26 +165,29 @@ def heat_of(
 
 def _some(
     intake: Intake, images: Images, batches: Iterator[Batch], rows: int
-) -> tuple[list[Array], Iterator[Batch]]:
+) -> tuple[Batch, Iterator[Batch]]:
     """Images to test a method on, an even spread or the first of a stream, and all batches."""
     count = intake.count(images)
     if count is not None and count > MOST:
-        spread = [batch.inputs for batch in intake.feed(images, rows, MOST)]
-        return _stacked(spread), batches
+        return _stacked(list(intake.feed(images, rows, MOST))), batches
     first = list[Batch]()
     for batch in batches:
         first.append(batch)
         if sum(len(one.ids) for one in first) >= MOST:
             break
-    return _stacked([batch.inputs for batch in first]), chain(first, batches)
+    return _stacked(first), chain(first, batches)
 
 
-def _stacked(parts: Sequence[Sequence[Array]]) -> list[Array]:
+def _stacked(parts: Sequence[Batch]) -> Batch:
     """Inputs of one shape as one batch of at most `MOST` images."""
-    alike = [
-        part for part in parts if [x.shape[1:] for x in part] == [x.shape[1:] for x in parts[0]]
-    ]
-    return [np.concatenate(inputs)[:MOST] for inputs in zip(*alike, strict=True)]
+    shapes = [[x.shape[1:] for x in part.inputs] for part in parts]
+    alike = [part for part, shape in zip(parts, shapes, strict=True) if shape == shapes[0]]
+    for part in alike:
+        for values in part.inputs:
+            check_finite(values, part.ids)
+    together = zip(*[part.inputs for part in alike], strict=True)
+    inputs = [np.concatenate(values)[:MOST] for values in together]
+    return Batch(inputs, tuple(name for part in alike for name in part.ids)[:MOST], [])
 
 
 def controls_of(

@@ -285,3 +285,14 @@ class Intake:
             return len(images)
         known = are_files(images) or hasattr(images, "shape") or isinstance(images, tuple)
         return self.source(images).length if known else None
+
+    def photos(self, images: Images, ids: Sequence[str]) -> list[str] | None:
+        """What each of some images was cut from, where a table of files may say so."""
+        images = self.plain(images)
+        if self.takes_apart(images) or not are_files(images):
+            return None
+        source = self.source(images)
+        if source.photos is None or source.ids is None:
+            return None
+        whole = dict(zip(source.ids, source.photos, strict=True))
+        return [whole.get(name, name) for name in ids]

@@ -1,14 +1,17 @@
 """Whether heatmaps can be believed: the gate and what is set beside a heatmap."""
 
+import io
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from layerscope import focusing
 from layerscope.focus import gate, sanity
 from layerscope.focus.contract import Found, Job, Method
+from layerscope.focus.controls import groups_of
 from layerscope.focus.gate import MOST, curves, ends, judged, relevance_gains
 from layerscope.scope import Scope
 from layerscope.testing import planted
@@ -170,6 +173,23 @@ def test_copies_of_one_image_and_crops_of_one_photo_count_once(scope, data, cach
     alone = judged(gains)
     assert of_photos.gains[0].low < alone.gains[0].low
     assert judged(gains, np.repeat(np.arange(4), 8)).verdict == "not-tested"
+
+
+def test_copies_that_were_saved_again_count_once_with_their_photos(data):
+    def saved(image, quality):
+        file = io.BytesIO()
+        Image.fromarray(np.uint8(255 * image[..., 0].clip(0, 1))).save(file, "JPEG", quality=quality)
+        return np.asarray(Image.open(file), np.float32)[..., None] / 255
+
+    again = np.stack([saved(image, 95) for image in data.images[:8]])
+    pixels = np.concatenate([data.images[:8], again, 0.5 * data.images[:8]])
+    assert groups_of(pixels).tolist() == [*range(8)] * 3
+    assert groups_of(data.images).tolist() == [*range(len(data.images))]
+    photos = ["a", "b", "c", "d", "d", "e", "f", "g", "x", *map(str, range(15))]
+    found = groups_of(pixels, photos)
+    assert len(set(found)) == 7
+    assert found[3] == found[4] == found[12]
+    assert found[0] == found[8]
 
 
 def test_a_test_is_done_once_per_model_and_images(scope, data, cache, monkeypatch):

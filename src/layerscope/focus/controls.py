@@ -24,6 +24,7 @@ from layerscope.focus.gate import (
 )
 from layerscope.focus.heat import Controls, Heat, cleaned, resampled
 from layerscope.focus.targets import Indices
+from layerscope.leakage.duplicates import find_duplicates
 from layerscope.measures.intervals import FEWEST
 from layerscope.model.traced import TracedModel
 from layerscope.model.twin import Twin, untrained_twin
@@ -85,16 +86,23 @@ def beside(
     except ModelError as error:
         twin, reason = None, str(error)
     key = None if named is None else _key(method, job, named)
-    groups = _groups(job.inputs, photos)
+    groups = groups_of(job.pixels, photos)
     return Beside(method, _gate(method, job, twin, key, groups), twin, reason)
 
 
-def _groups(inputs: Sequence[Array], photos: Sequence[str] | None) -> Indices:
-    """A number per image, the same for copies and for parts of one photo."""
-    names = photos or ()
-    if len(set(names)) == len(names):  # each says its own name: then copies may still be found
-        names = [_digest([x[i] for x in inputs]) for i in range(len(inputs[0]))]
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+def groups_of(pixels: Array, photos: Sequence[str] | None = None) -> Indices:
+    """A number per image, the same for near-duplicates and for parts of one photo.
+
+    Args:
+        pixels: (N, H, W, C); see `layerscope.leakage.duplicates` for what is the same picture.
+        photos: what each image was cut from; by default each is one of its own.
+    """
+    names = range(len(pixels)) if photos is None else photos
+    found = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    for cluster in find_duplicates(pixels).clusters:
+        tied = found[list(cluster.images)]
+        found[np.isin(found, tied)] = tied.min()
+    return found
 
 
 def _gate(
