@@ -70,6 +70,18 @@ def test_damaged_files_are_listed_and_break_a_list_of_targets(scope, folder, tmp
         scope.focus(tmp_path, [0, 1, 2])
 
 
+def test_a_dict_of_inputs_goes_by_their_names():
+    first, second = keras.Input((8, 8, 3), name="photo"), keras.Input((2,), name="facts")
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(first))
+    scope = Scope(keras.Model([first, second], L.Dense(2)(L.Concatenate()([x, second]))))
+    random = np.random.default_rng(0)
+    photo, facts = random.random((3, 8, 8, 3), "f4"), random.random((3, 2), "f4")
+    heat = scope.focus({"facts": facts, "photo": photo}, 0, controls=False)
+    assert np.array_equal(heat.raw, scope.focus([photo, facts], 0, controls=False).raw)
+    with pytest.raises(InputError, match=r"each input of .* by its name: photo, facts; got photo"):
+        scope.focus({"photo": photo})
+
+
 def test_arguments_are_checked_before_an_image_is_read(scope):
     nowhere = np.full((1, 16, 16, 3), np.nan, np.float32)
     for wrong in (

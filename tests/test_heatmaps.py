@@ -66,6 +66,23 @@ def test_every_method_has_its_words_and_those_with_a_layer_are_told_apart():
     assert set(OF_LAYER) == {name for name, method in METHODS.items() if "layer" in method.needs}
 
 
+def test_one_empty_heatmap_is_empty_and_two_are():
+    for empty, words in ((1, "1 of 3 heatmaps is empty."), (2, "2 of 3 heatmaps are empty.")):
+        made = heat(3, empty=np.arange(3) < empty)
+        assert Note(words) in first_notes(made.document)
+
+
+def first_notes(document):
+    return [part for part in document.sections[0].parts if isinstance(part, Note)]
+
+
+def test_a_function_that_is_explained_is_named():
+    nobody = {"classes": np.array([-1]), "names": ("",), "function": "margin"}
+    assert part(heat(**nobody)).explained == "Explained: margin (a function of the logits), 1.5"
+    unnamed = part(heat(**nobody | {"function": "a function"}, scale="probability"))
+    assert unnamed.explained == "Explained: a function of the probabilities, 1.5"
+
+
 def test_the_legend_says_what_is_explained_and_how():
     found = part(heat(), source="Selvaraju et al. 2017")
     assert found.explained == "Explained: cow (class 2), logit 1.5"

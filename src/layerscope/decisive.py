@@ -22,6 +22,7 @@ from layerscope.document.parts import Document
 from layerscope.errors import InputError
 from layerscope.feed import Batch, check_finite
 from layerscope.focus.contract import NOISE, is_count
+from layerscope.focus.names import called
 from layerscope.focus.places import image_of
 from layerscope.focus.targets import Explained, Indices, Target, explained, wanted
 from layerscope.images.labels import ClassNames
@@ -116,6 +117,7 @@ class Decisive:
         sheets: one per photo.
         scale: what is explained: ``logit``, ``probability`` or ``output``.
         level: what maps were held at, in words.
+        function: name of the function that is explained; empty for a class.
         notes: sentences on images that were left out.
         skipped: files that could not be used, with the reasons.
     """
@@ -124,6 +126,7 @@ class Decisive:
     sheets: tuple[Decision, ...]
     scale: str
     level: str
+    function: str = ""
     notes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
@@ -186,7 +189,7 @@ def _drawn(sheet: Decision, all_of: Decisive) -> Deciding:
     )
     if sheet.measured == sheet.total:
         searched = f"All {sheet.total:,} maps were held."
-    about = (all_of.scale, sheet.score, tiles, searched, all_of.level)
+    about = (all_of.scale, sheet.score, tiles, searched, all_of.level, all_of.function)
     return deciding(sheet.name, sheet.photo, sheet.target, *about)
 
 
@@ -248,8 +251,8 @@ def decisive(
         sheets += search.decide(intake.fitting(batch.inputs), batch, at)
     left_out = total is not None and total > shown + len(batches[-1].skipped)
     notes = (f"{shown} of {total} photos have a sheet, evenly spread.",) if left_out else ()
-    skipped = batches[-1].skipped
-    return Decisive(intake.model.name, tuple(sheets), about.scale, words, notes, skipped)
+    said = (about.scale, words, called(target), notes, batches[-1].skipped)
+    return Decisive(intake.model.name, tuple(sheets), *said)
 
 
 def _drawable(traced: TracedModel, layers: str | Sequence[str] | None) -> list[Tap]:

@@ -14,7 +14,7 @@ from layerscope.focus.controls import Beside, beside
 from layerscope.focus.gate import MOST
 from layerscope.focus.heat import RESAMPLER, Heat, cleaned
 from layerscope.focus.methods import method_named
-from layerscope.focus.names import check_layer
+from layerscope.focus.names import called, check_layer
 from layerscope.focus.places import image_of, place
 from layerscope.focus.targets import PREDICTED, Explained, Indices, Target, explained, wanted
 from layerscope.images.labels import ClassNames
@@ -275,6 +275,7 @@ def _heat(asked: Question, job: Job, found: Found, batch: Batch) -> Heat:
         model=job.explained.traced.model.name,
         pixels=_images(job, batch),
         skipped=batch.skipped,
+        function=called(asked.target),
     )
 
 

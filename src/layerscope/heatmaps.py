@@ -86,7 +86,8 @@ class Drawn:
         notes = list(self.notes)
         notes += [Note(self.left_out)] if self.left_out else []
         if self.empty:
-            notes.append(Note(f"{count(self.empty, 'heatmap')} of {self.total:,} are empty."))
+            verb = "is" if self.empty == 1 else "are"
+            notes.append(Note(f"{self.empty:,} of {count(self.total, 'heatmap')} {verb} empty."))
         notes += [Note(f"{one.file} was skipped: {one.reason}.", "warn") for one in self.skipped]
         names = [part.name for part in self.parts]
         title = heading(self.model, names)

@@ -1,7 +1,7 @@
 """How images of any form come into one model: which form it is, sizes, preprocessing, labels."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -255,8 +255,8 @@ class Intake:
         """Images in one of the forms that the rest knows."""
         if isinstance(images, tuple) and all(isinstance(x, str | os.PathLike) for x in images):
             return list(images)
-        if isinstance(images, dict) and isinstance(getattr(self.model, "input", None), dict):
-            return [images[name] for name in self.model.input]
+        if isinstance(images, dict):
+            return self._in_order(images)
         alone = images[0] if isinstance(images, list) and len(images) == 1 else None
         if len(getattr(alone, "shape", ())) == 4:
             return alone
@@ -266,6 +266,23 @@ class Intake:
                 raise InputError("A list of images needs one size; pass them one by one.")
             return np.stack(images)
         return images
+
+    def _in_order(self, named: Mapping[str, Any]) -> list[Any]:
+        """Arrays by the names of the model's inputs, in the order of the inputs."""
+        given = getattr(self.model, "input", None)
+        listed = given if isinstance(given, dict) else getattr(self.model, "inputs", None) or ()
+        names = [x if isinstance(x, str) else x.name for x in listed]
+        if not names:
+            raise InputError(
+                f"The inputs of '{self.model.name}' have no names: pass a list of arrays, one per "
+                "input, in the order of its call."
+            )
+        if set(named) != set(names):
+            raise InputError(
+                f"A dict holds an array for each input of '{self.model.name}', by its name: "
+                f"{', '.join(names)}; got {', '.join(map(str, named)) or 'none'}."
+            )
+        return [named[name] for name in names]
 
     def check_classes(self) -> None:
         """Refuse names of classes that are not one per output."""

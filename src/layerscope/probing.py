@@ -23,6 +23,7 @@ from layerscope.focus.contract import is_count
 from layerscope.focus.targets import PREDICTED, Explained, explained, wanted
 from layerscope.images import Preprocessing, Source
 from layerscope.images.labels import ClassNames
+from layerscope.images.region import Region
 from layerscope.images.source import are_files
 from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.interventions.answers import probabilities
@@ -30,7 +31,6 @@ from layerscope.interventions.marks import (
     UNLABELLED,
     Given,
     Mark,
-    Region,
     block,
     box_of,
     check_asked,

@@ -178,7 +178,9 @@ def test_copies_of_one_image_and_crops_of_one_photo_count_once(scope, data, cach
 def test_copies_that_were_saved_again_count_once_with_their_photos(data):
     def saved(image, quality):
         file = io.BytesIO()
-        Image.fromarray(np.uint8(255 * image[..., 0].clip(0, 1))).save(file, "JPEG", quality=quality)
+        Image.fromarray(np.uint8(255 * image[..., 0].clip(0, 1))).save(
+            file, "JPEG", quality=quality
+        )
         return np.asarray(Image.open(file), np.float32)[..., None] / 255
 
     again = np.stack([saved(image, 95) for image in data.images[:8]])

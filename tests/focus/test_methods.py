@@ -301,6 +301,13 @@ def test_an_unknown_parameter_is_refused_with_those_that_exist(name):
         ("gradient", {"reduction": "mean"}, "one of sum, max, norm"),
         ("grad-cam", {"relu": 3}, "relu of grad-cam is True or False"),
         ("occlusion", {"patch": 2.5}, "or None for an eighth of the shorter side"),
+        ("occlusion", {"patch": 9}, r"patch is at most the longer side .* 8 pixels .*; got 9"),
+        ("occlusion", {"stride": 9}, r"stride is at most .*\(8 × 8\); got 9"),
+        (
+            "occlusion",
+            {"size": 9},
+            "stride=None, baseline=mean .these are the defaults",
+        ),
         ("grad-cm", {}, "Did you mean 'grad-cam'"),
         ("occlusion", {"layer": "last"}, "takes no layer"),
     ],

@@ -1,5 +1,7 @@
 """What is explained: classes, logits behind a final activation, other outputs."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -167,6 +169,22 @@ def test_one_sigmoid_is_a_decision_between_two_classes(model):
     assert (predicted.score > 0).all()
 
 
+@pytest.mark.parametrize("names", [None, ["no", "yes"]])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (build(1, None, Call(tf.nn.softmax)), "a softmax over one class, which is 1"),
+        (build(1, None, Call(tf.nn.log_softmax)), "a softmax over one class, which is 1"),
+        (build(3, None, Call(tf.ones_like)), "without any value of the image"),
+        (build(1, None, Call(tf.zeros_like), L.Activation("sigmoid")), "without any value"),
+    ],
+)
+def test_an_output_that_never_changes_is_refused(model, words, names):
+    names = names if model.output_shape[-1] == 1 else None
+    with pytest.raises(InputError, match=words):
+        Scope(model, classes=names).focus(X, controls=False)
+
+
 def test_a_number_without_activation_is_a_regression_unless_it_has_two_names():
     model = build(1, None)
     heat = Scope(model).focus(X, method="gradient")
@@ -253,6 +271,24 @@ def test_a_dense_output_is_explained_on_its_logits_by_a_function():
     assert rows.max() <= 3
     assert columns.min() >= 2
     assert columns.max() <= 4
+
+
+def test_a_function_has_its_name_and_a_nameless_one_is_a_function():
+    def margin(y):
+        return y[:, 0] - y[:, 1]
+
+    scope = Scope(build(3, None))
+    for target, name in (
+        (margin, "margin"),
+        (lambda y: y[:, 0], "a function"),
+        (functools.partial(margin), "a function"),
+        (1, ""),
+        (None, ""),
+    ):
+        assert scope.focus(X, target, controls=False).function == name
+    sheet = scope.decisive(X[:1], margin).document.sections[0]
+    assert sheet.title == "The maps that decide: margin"
+    assert "without which margin (a function of the logits) changes most" in sheet.parts[0].alt
 
 
 def test_a_function_gets_all_outputs_where_none_is_named():

@@ -40,7 +40,7 @@ def test_a_picture_declares_what_looks_like_it(tmp_path):
 
 @pytest.mark.parametrize("words", ["0,0,2,1", "0.5,0,0.2,1", "a,b,c,d", "nan,0,1,1"])
 def test_a_region_that_is_none_is_refused(words):
-    with pytest.raises(InputError, match="An expected region is X0,Y0,X1,Y1"):
+    with pytest.raises(InputError, match="A region is X0,Y0,X1,Y1"):
         expected(words)
 
 

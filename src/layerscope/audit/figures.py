@@ -1,6 +1,6 @@
 """Numbers as readers meet them in messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Interval = tuple[float, float]
 
@@ -42,3 +42,9 @@ def listed(items: Sequence[object]) -> str:
 def conjoined(words: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def either(words: Iterable[str]) -> str:
+    """Return ``a``, ``a or b`` or ``a, b or c``."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last

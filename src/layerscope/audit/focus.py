@@ -6,14 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.audit.figures import count
+from layerscope.audit.figures import count, either
 from layerscope.audit.findings import Effect, Finding, Panel, untested
 from layerscope.focus.gate import Gain, Gate
 from layerscope.focus.heat import Heat
-
-OVER = {"random": "cells in random order", "sobel": "the edges of the image",
-        "centre": "a spot in the middle"}  # fmt: skip
-"""What a heatmap is measured against, in words."""
+from layerscope.focus.names import OVER
 
 OF_EACH = 2
 """Images of a class that are shown of those with the right answer, and of the others."""
@@ -67,8 +64,9 @@ def focus_panel(looked: Looked | None, reason: str = "") -> Panel:
         return Panel("not-tested", said, (said, *open_questions))
     if gate.verdict == "believable":
         said = (
-            f"{_who(looked)} tell what the decision depends on better than random cells, the edges "
-            f"of the image and a spot in the middle do, on {count(gate.images, 'image')}."
+            f"{_who(looked)} tell what the decision depends on better than "
+            f"{either(OVER.values())}, "
+            f"on {count(gate.images, 'image')}."
         )
     else:
         said = (
@@ -147,7 +145,7 @@ def _which(looked: Looked) -> str:
 
 
 def _missed(gate: Gate) -> str:
-    return " or ".join(OVER[gain.over] for gain in gate.gains if gain.low <= 0)
+    return either(OVER[gain.over] for gain in gate.gains if not gain.low > 0)
 
 
 def _gains(gains: Sequence[Gain]) -> str:

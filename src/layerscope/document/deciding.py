@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from layerscope.document.colour import Bytes
 from layerscope.document.compose import overlay, range_of, short_facts
-from layerscope.document.parts import Document, Note, Part, Picture, Section, Table, Text
+from layerscope.document.parts import Document, Note, Part, Picture, Section, Table
+from layerscope.focus.names import function_words
 from layerscope.vocabulary import Floats, Layer
 
 ALPHA = 0.55
@@ -97,6 +98,7 @@ def deciding(
     tiles: Sequence[DecidingTile],
     searched: str,
     level: str,
+    function: str = "",
 ) -> Deciding:
     """The sheet of one photo.
 
@@ -109,8 +111,10 @@ def deciding(
         tiles: the largest change first.
         searched: how many maps were looked at, in a sentence.
         level: what maps were held at, in words.
+        function: what is explained instead of a class, see `layerscope.focus.names.called`.
     """
     about = f"the {scale} of {target}" if target else f"the {scale}"
+    about = function_words(function, scale) if function else about
     found = (
         f"One map at a time was held at {level}, everywhere, and the rest computed again: the "
         f"number is what that does to {about}, {score:.2f} with all maps."
@@ -124,13 +128,14 @@ def deciding(
         "counts most."
     )
     return Deciding(
-        f"The maps that decide: {target or scale}",
+        f"The maps that decide: {target or function or scale}",
         name,
         photo,
         (found, searched),
         tuple(tiles),
         note if tiles else "",
-        f"{len(tiles)} maps laid over {name}, those without which {about} changes most",
+        f"{len(tiles)} maps laid over {name}, those without which {about} changes most. {found} "
+        f"{searched}",
     )
 
 
@@ -148,7 +153,6 @@ def deciding_page(
     sections = []
     for place, (sheet, rgb) in enumerate(zip(sheets, drawn, strict=True)):
         parts: list[Part] = [Note(text) for text in notes] if place == 0 else []
-        parts += [Text(text) for text in sheet.said]
         parts.append(Picture(rgb, sheet.alt))
         parts += [_table(sheet)] if sheet.tiles else []
         name = f"{sheet.name}: {sheet.title}" if len(sheets) > 1 else sheet.title

@@ -1,12 +1,12 @@
 """Heatmaps as parts of a document: the pictures, their legend, and whether to believe them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from layerscope.audit.figures import count
+from layerscope.audit.figures import count, either
 from layerscope.document.colour import ColourScale, photo, scale_of
 from layerscope.document.compose import number, one_value, overlay, percent
 from layerscope.document.parts import (
@@ -20,7 +20,7 @@ from layerscope.document.parts import (
     Verdict,
     Verdicts,
 )
-from layerscope.focus.names import NAMES
+from layerscope.focus.names import NAMES, OVER, OVER_SHORT, function_words
 from layerscope.vocabulary import Floats
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -34,12 +34,6 @@ EMPTY = (
     "Empty: the method found nothing to show (a gradient of zero, a silent layer, or maps that are "
     "the same everywhere). Nothing is drawn, and nothing is stretched to look like something."
 )
-MEANS = {
-    "random": "a random order",
-    "sobel": "the edges of the image",
-    "centre": "a spot in the middle",
-}
-SHORT = {"random": "random", "sobel": "edges", "centre": "middle"}
 DECIDES_NOTHING = "Measured beside it, on a few of these images; these numbers decide nothing"
 BESIDE = {
     "mosaic_focus": (
@@ -102,8 +96,10 @@ def heatmap(heat: "Heat", at: int, signed: bool, source: str = "", alpha: float 
 
 
 def explained(heat: "Heat", at: int) -> str:
-    """The class that is explained for an image, and the number."""
+    """The class or function that is explained for an image, and the number."""
     index, name = int(heat.classes[at]), heat.names[at]
+    if heat.function:
+        return f"{function_words(heat.function, heat.scale)}, {heat.score[at]:.4g}"
     number = f"{heat.scale} {heat.score[at]:.4g}"
     if index < 0:
         return number
@@ -129,7 +125,7 @@ def verdict(gate: "Gate | None", about: str, scale: str) -> Verdict:
             "good",
             f"{images} the parts that a heatmap calls most relevant were covered, and then instead "
             f"those that it calls least relevant. The {scale} tells the two apart better than it "
-            f"does for {_or(MEANS.values())}, which know nothing of the network: "
+            f"does for {either(OVER.values())}, which know nothing of the network: "
             f"{'; '.join(_gain(gain) for gain in gate.gains)}.",
         )
     lost = [gain for gain in gate.gains if not gain.low > 0]
@@ -138,9 +134,21 @@ def verdict(gate: "Gate | None", about: str, scale: str) -> Verdict:
         "unreliable",
         "bad",
         f"{images} these heatmaps did not tell the decision apart better than "
-        f"{_or(MEANS[gain.over] for gain in lost)}: {'; '.join(_gain(gain) for gain in lost)}. "
+        f"{either(OVER[gain.over] for gain in lost)}: {'; '.join(_gain(gain) for gain in lost)}. "
         "That speaks against these heatmaps as evidence, and not against the network.",
     )
+
+
+def verdict_line(heat: "Heat") -> str:
+    """What the gate says, in a line: the verdict, and why."""
+    gate = heat.controls.gate if heat.controls else None
+    if gate is None or gate.verdict == "not-tested":
+        return f"{_about(heat)}: not tested: {gate.reason if gate else NO_CONTROLS}."
+    lost = [gain.over for gain in gate.gains if not gain.low > 0]
+    words = either(OVER[over] for over in lost or OVER)
+    better = "no better" if lost else "they tell what the decision depends on better"
+    on = f"on {count(gate.images, 'image')}"
+    return f"{_about(heat)}: {gate.verdict}, {on}: {better} than {words}."
 
 
 def beside(gate: "Gate | None") -> tuple[tuple[str, str, str, str], ...]:
@@ -176,14 +184,9 @@ def heat_page(title: str, parts: Sequence[Heatmap], notes: Sequence[Note]) -> Do
     return Document(title, (Section(QUESTION, "gate", 2, tuple(first)), *sections))
 
 
-def _or(words: Iterable[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} or {last}" if others else last
-
-
 def _gain(gain: "Gain") -> str:
     value, low, high = map(_figure, (gain.value, gain.low, gain.high))
-    return f"gain over {SHORT[gain.over]} {value}, 95\u00a0% interval {low} to {high}"
+    return f"gain over {OVER_SHORT[gain.over]} {value}, 95\u00a0% interval {low} to {high}"
 
 
 def _figure(value: float) -> str:

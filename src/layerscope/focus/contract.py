@@ -131,8 +131,10 @@ class Method:
         """
         for name, value in given.items():
             if name not in self.parameters:
+                known = ", ".join(f"{own}={p.default}" for own, p in self.parameters.items())
                 raise InputError(
-                    f"The parameters of {self.name} are {', '.join(self.parameters)}; got {name!r}."
+                    f"The parameters of {self.name} are {known} (these are the defaults); got "
+                    f"{name!r}."
                 )
             if not self.parameters[name].fits(value):
                 rule = self.parameters[name].rule

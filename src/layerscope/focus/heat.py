@@ -60,6 +60,8 @@ class Heat:
             through) or ``output`` (a regression, or a function of something else).
         classes: the class explained, per image; -1 where there is none.
         names: its name, per image; empty where it has none.
+        function: name of the function that is explained, ``a function`` where it has none; empty
+            for a class.
         score: float32 (N,): the number that is explained.
         layer: path of the layer that the numbers belong to; empty for the image itself.
         reduction: what was done over the colours of the image; empty where nothing was.
@@ -100,6 +102,7 @@ class Heat:
     pixels: tuple[NDArray[Any], ...] = field(default=(), repr=False)
     skipped: tuple[Skipped, ...] = ()
     controls: Controls | None = None
+    function: str = ""
 
     @cached_property
     def full(self) -> Floats:

@@ -26,6 +26,14 @@ OF_LAYER: Mapping[str, str] = {
 }
 """Methods that look at the maps of a layer."""
 NAMES: Mapping[str, str] = {**OF_IMAGE, **OF_LAYER}
+OVER: Mapping[str, str] = {
+    "random": "cells in random order",
+    "sobel": "the edges of the image",
+    "centre": "a spot in the middle",
+}
+"""What a heatmap has to beat, none of which knows the network; see `layerscope.focus.gate`."""
+OVER_SHORT: Mapping[str, str] = {"random": "random", "sobel": "edges", "centre": "middle"}
+"""The same in a word."""
 
 
 def name_of(name: object) -> str:
@@ -54,3 +62,22 @@ def check_layer(method: str, layer: str | None) -> None:
             f"{method} looks at the image and takes no layer; got {layer!r}. Leave it out, or "
             "use grad-cam."
         )
+
+
+def called(target: object) -> str:
+    """Name of a function that is explained, "a function" where it has none; else nothing."""
+    if not callable(target):
+        return ""
+    name = getattr(target, "__name__", "<")
+    return "a function" if name.startswith("<") else str(name)
+
+
+def function_words(name: str, scale: str) -> str:
+    """A function that is explained, in words.
+
+    Args:
+        name: what `called` gives.
+        scale: what the function is of: ``logit``, ``probability`` or ``output``.
+    """
+    of = f"of the {scale[:-1]}ies" if scale.endswith("y") else f"of the {scale}s"
+    return f"a function {of}" if name == "a function" else f"{name} (a function {of})"

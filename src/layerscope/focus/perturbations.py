@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from layerscope.errors import InputError
 from layerscope.focus.cams import maps_of, tensor_of, weighted
 from layerscope.focus.contract import NOISE, Array, Doubles, Found, Job, nothing
 from layerscope.focus.places import is_bottleneck
@@ -22,6 +23,7 @@ def occlusion(job: Job) -> Found:
     """
     patch = job.parameters["patch"] or max(1, min(job.size) // _CELLS)
     stride = job.parameters["stride"] or max(1, patch // 2)
+    _check_fits(job, patch=patch, stride=stride)
     rows, columns = (_spans(side, patch, stride) for side in job.size)
     covers = [(r, c) for r in rows for c in columns]
     base = nothing(job)
@@ -36,6 +38,16 @@ def occlusion(job: Job) -> Found:
     score, chosen, floor = _as_they_are(job)
     falls = score[:, None].astype(np.float64) - scores_of_changed(job, chosen, len(covers), covered)
     return Found(falls.reshape(-1, len(rows), len(columns)), score, chosen, floor)
+
+
+def _check_fits(job: Job, **sizes: int) -> None:
+    """Refuse what is larger than the image."""
+    for name, size in sizes.items():
+        if size > max(job.size):
+            raise InputError(
+                f"{name} is at most the longer side of the images, {max(job.size)} pixels as the "
+                f"model sees them ({job.size[0]} × {job.size[1]}); got {size}."
+            )
 
 
 def _spans(side: int, patch: int, stride: int) -> list[slice]:

@@ -159,6 +159,7 @@ def _build(
             score = _of_function(function, values[output] if output else values)
             made = score[:, None], score, _no_class(score), 0
         else:
+            _check_says_something(traced, output)
             made = _of_class(traced, values[output], scale, pair, index)
             scale = "logit" if scale == "output" and made[3] else scale
         flat, score, chosen = (tf.identity(t).name for t in made[:3])
@@ -205,6 +206,37 @@ def _of_function(function: Callable[[Any], tf.Tensor], outputs: Any) -> tf.Tenso
         )
     score = tf.cast(score, tf.float32)
     return tf.reduce_sum(tf.reshape(score, [tf.shape(score)[0], -1]), 1)
+
+
+def _check_says_something(traced: TracedModel, output: str) -> None:
+    """Refuse an output that is the same for every image, whatever the weights are."""
+    last = without_copies(traced.tensor(traced.outputs[output]))
+    if last.op.type in {"Softmax", "LogSoftmax"} and last.shape[-1] == 1:
+        raise InputError(
+            f"'{traced.model.name}' ends in a softmax over one class, which is 1 for every image, "
+            "so that nothing can be explained: end in a sigmoid, or give each class an output."
+        )
+    if not _reads_images(traced, last):
+        raise InputError(
+            f"The output of '{traced.model.name}' is made without any value of the image and is "
+            "the same for every one, so that nothing can be explained: name another output= or "
+            "mend the model."
+        )
+
+
+def _reads_images(traced: TracedModel, tensor: tf.Tensor) -> bool:
+    """Whether values of an input, and not its shape alone, go into a tensor."""
+    given = set(traced.trace.inputs)
+    seen, waiting = {tensor.name}, [tensor]
+    while waiting:
+        one = waiting.pop()
+        if one.name in given:
+            return True
+        blind = one.op.type in operations.MEASURES_SHAPE | {"OnesLike", "ZerosLike"}
+        new = [t for t in one.op.inputs if not blind and t.name not in seen]
+        seen.update(t.name for t in new)
+        waiting += new
+    return False
 
 
 def _of_class(

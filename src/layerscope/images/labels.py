@@ -42,6 +42,38 @@ class LabelMatch:
     mismatch: str = ""
 
 
+def written_class(text: str, names: ClassNames | None, option: str) -> int | str:
+    """A class as it is written on a command line: a name, else an index.
+
+    ``name:2`` and ``index:2`` say which of both it is. Plain digits are a name where a class has
+    it and they are no index of another class.
+
+    Args:
+        text: what was written.
+        names: of the classes, if they are known.
+        option: of the command line, for the message.
+
+    Raises:
+        InputError: digits that are the name of one class and the index of another.
+    """
+    named = [place for place, own in enumerate(names or ()) if text in own]
+    kind, _, rest = text.partition(":")
+    if not named and kind == "name" and rest:
+        return rest
+    number = rest if not named and kind == "index" else text
+    if not re.fullmatch("[0-9]{1,9}", number):
+        return text
+    index = int(number)
+    if names is None or not named or named == [index]:
+        return index
+    if index >= len(names):
+        return text
+    raise InputError(
+        f"{option} {text} is the name of class {named[0]} and the index of "
+        f"'{names[index][-1]}': write name:{text} or index:{text}."
+    )
+
+
 def class_names(
     classes: Classes, imagenet: Callable[[], Sequence[str]] | None = None
 ) -> ClassNames:

@@ -46,6 +46,7 @@ from layerscope.interfaces.options import (
     Run,
     Scale,
     Seed,
+    Settings,
     Summary,
     Target,
     Test,
@@ -295,6 +296,7 @@ def focus(
     target: Target = None,
     method: Method = "grad-cam",
     layer: OneLayer = None,
+    settings: Settings = None,
     no_controls: NoControls = False,
     alpha: Laid = 0.4,
     output: Output = Path("layerscope-focus"),
@@ -311,28 +313,28 @@ def focus(
 
     Of more than 16 images 16 have a picture, evenly spread over the set.
     """
-    from layerscope.interfaces.focus import check, run
+    from layerscope.interfaces.focus import Asked, check, run
 
-    method = check(method, layer, alpha, images, output)
+    asked = Asked(
+        tuple(images),
+        output,
+        target,
+        method,
+        layer,
+        tuple(settings or ()),
+        not no_controls,
+        alpha,
+        batch_size,
+    )
+    check(asked)
     warnings: list[str] = []
     with _progress(quiet) as say:
         scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)
-        place = run(
-            scope,
-            images[0] if len(images) == 1 else list(images),
-            target,
-            method,
-            layer,
-            not no_controls,
-            alpha,
-            output,
-            batch_size,
-            say,
-            (lambda text: typer.echo(text)) if _on_terminal() else (lambda _: None),
-            warnings.append,
-        )
+        line = typer.echo if _on_terminal() else lambda _: None
+        said, place = run(scope, asked, say, line, warnings.append)
     for text in warnings if not quiet else ():
         typer.echo(_printable(f"layerscope: {text}"), err=True)
+    typer.echo(_printable(said))
     typer.echo(str(place))
 
 

@@ -1,11 +1,14 @@
 """The command `focus`: what is checked before a model is loaded, and the work batch by batch."""
 
-from collections.abc import Callable, Sequence
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerscope.errors import InputError
 from layerscope.focus.names import check_layer, name_of
+from layerscope.images.labels import written_class
 from layerscope.render.labels import plain
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -15,94 +18,134 @@ if TYPE_CHECKING:  # these load TensorFlow
     from layerscope.scope import Scope
 
 Say = Callable[[str], None]
+_WORDS = ("true", "false", "none")
 
 
-def check(method: str, layer: str | None, alpha: float, images: Sequence[str], out: Path) -> str:
+@dataclass(frozen=True)
+class Asked:
+    """What the command was asked for.
+
+    Attributes:
+        images: files, or one folder.
+        output: a folder, a .png or an .html.
+        target: a class as it was written; ``None`` for the predicted one of each image.
+        method: its name.
+        layer: path of a layer; ``None`` for the default.
+        settings: parameters of the method, each ``NAME=VALUE``.
+        controls: whether to set controls beside the heatmaps, and to test the method.
+        alpha: share of the colour of a heatmap over its photo.
+        batch_size: images in one pass.
+    """
+
+    images: tuple[str, ...]
+    output: Path
+    target: str | None = None
+    method: str = "grad-cam"
+    layer: str | None = None
+    settings: tuple[str, ...] = ()
+    controls: bool = True
+    alpha: float = 0.4
+    batch_size: int | None = None
+
+
+def check(asked: Asked) -> None:
     """Refuse what can be refused before a model is loaded; nothing is written.
 
-    Returns:
-        The name of the method.
-
     Raises:
-        InputError: the method, its layer, alpha, or the place for the pictures cannot be used.
+        InputError: the method, its layer, alpha, a setting, or the place for the pictures cannot
+            be used.
     """
-    name = name_of(method)
-    check_layer(name, layer)
-    if not 0 <= alpha <= 1:
-        raise InputError(f"--alpha lies between 0 (photo) and 1 (heatmap); got {alpha:g}.")
+    check_layer(name_of(asked.method), asked.layer)
+    read_settings(asked.settings)
+    if not 0 <= asked.alpha <= 1:
+        raise InputError(f"--alpha lies between 0 (photo) and 1 (heatmap); got {asked.alpha:g}.")
     from layerscope.document.heat import MANY
     from layerscope.render.folder import holds_one, place_of
 
-    if holds_one(place_of(out)) and len(images) > 1:
+    place = place_of(asked.output)
+    if holds_one(place) and len(asked.images) > 1:
         raise InputError(MANY)
-    if place_of(out).resolve() in {Path(one).expanduser().resolve() for one in images}:
+    if place.resolve() in {Path(one).expanduser().resolve() for one in asked.images}:
         raise InputError(
-            f"Pictures go to a place of their own, and '{out}' is among the images: choose "
-            "another -o."
+            f"Pictures go to a place of their own, and '{asked.output}' is among the images: "
+            "choose another -o."
         )
-    return name
 
 
-def run(
-    scope: "Scope",
-    images: str | list[str],
-    target: str | None,
-    method: str,
-    layer: str | None,
-    controls: bool,
-    alpha: float,
-    output: Path,
-    batch_size: int | None,
-    say: Say,
-    line: Say,
-    warn: Say,
-) -> Path:
+def read_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Parameters of a method, by name, from ``NAME=VALUE`` each.
+
+    Values are Python's numbers, lists of numbers, True, False and None; anything else is a word.
+
+    Raises:
+        InputError: something has another form, or a name comes twice.
+    """
+    found: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not equals or not value:
+            raise InputError(f"--set takes NAME=VALUE, such as steps=128; got {text!r}.")
+        if name in found:
+            raise InputError(f"--set takes each parameter once; {name!r} was given again.")
+        try:
+            found[name] = ast.literal_eval(value.title() if value.lower() in _WORDS else value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+def run(scope: "Scope", asked: Asked, say: Say, line: Say, warn: Say) -> tuple[str, Path]:
     """Find out where the model looks, and write the pictures.
 
     Args:
         scope: of the model.
-        images: files, or a folder.
-        target: name or index of a class; ``None`` for the predicted one of each image.
-        method: its name.
-        layer: path of a layer; ``None`` for the default.
-        controls: whether to set controls beside the heatmaps, and to test the method.
-        alpha: share of the colour of a heatmap over its photo.
-        output: a folder, a .png or an .html.
-        batch_size: images in one pass.
+        asked: what the command was asked for.
         say: hears what is being done.
         line: hears a line on each image.
         warn: hears what must not be overlooked.
 
     Returns:
-        The page, the folder or the picture.
+        What the gate says, and the page, the folder or the picture.
 
     Raises:
         InputError, EnvironmentFailure: as for `layerscope.scope.Scope.focus` and `save`.
     """
+    from layerscope.document.heat import verdict_line
     from layerscope.heatmaps import drawn
     from layerscope.render.folder import holds_one, place_of, save
 
-    asked: dict[str, Any] = {"batch_size": batch_size, "controls": controls}
-    heats = scope.focus_stream(images, _target(target), method, layer, **asked)
+    images = asked.images[0] if len(asked.images) == 1 else list(asked.images)
+    heats = _heats(scope, asked, images)
     notes = _prepared(scope, images, warn)
-    done = 0
+    done, verdict, method = 0, "", name_of(asked.method)
 
     def tell(heat: "Heat") -> None:
-        nonlocal done
-        done += len(heat)
+        nonlocal done, verdict
+        done, verdict = done + len(heat), verdict_line(heat)
         say(f"{method}: {done:,} images done ...")
         for text in lines(heat):
             line(text)
 
-    test = " and testing whether it can be believed" if controls else ""
+    test = " and testing whether it can be believed" if asked.controls else ""
     say(f"Computing {method}{test} ...")
-    most = 1 if holds_one(place_of(output)) else None
-    found = drawn(heats, alpha, notes, most, tell)
+    most = 1 if holds_one(place_of(asked.output)) else None
+    found = drawn(heats, asked.alpha, notes, most, tell)
     for text in _remarks(found):
         warn(text)
     say("Drawing ...")
-    files = save(found, output)
-    return files[0].parent if len(files) > 1 else files[0]
+    files = save(found, asked.output)
+    return verdict, files[0].parent if len(files) > 1 else files[0]
+
+
+def _heats(scope: "Scope", asked: Asked, images: str | list[str]) -> "Iterator[Heat]":
+    from layerscope.focus.methods import method_named
+
+    settings = read_settings(asked.settings)
+    method = method_named(asked.method)
+    method.complete(settings)  # other arguments of focus() are no parameters of a method
+    known = {"batch_size": asked.batch_size, "controls": asked.controls}
+    target = asked.target and written_class(asked.target, scope.classes, "--class")
+    return scope.focus_stream(images, target, method.name, asked.layer, **known, **settings)
 
 
 def _remarks(found: "Drawn") -> list[str]:
@@ -119,11 +162,6 @@ def lines(heat: "Heat") -> list[str]:
         plain(f"{name}: {explained(heat, at)}: {'empty' if heat.empty[at] else word}")
         for at, name in enumerate(heat.ids)
     ]
-
-
-def _target(text: str | None) -> str | int | None:
-    """A class by its index or its name."""
-    return int(text) if text is not None and text.isascii() and text.isdecimal() else text
 
 
 def _prepared(scope: "Scope", images: str | list[str], warn: Say) -> list["Note"]:

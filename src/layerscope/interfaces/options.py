@@ -76,7 +76,9 @@ Target = Annotated[
     typer.Option(
         "--class",
         metavar="NAME|INDEX",
-        help="The class to explain. Default: the one predicted for each image.",
+        help="The class to explain. Default: the one predicted for each image. Digits are an "
+        "index, or a name where a class has it; where they are both, of different classes, write "
+        "name:2 or index:2.",
     ),
 ]
 Method = Annotated[
@@ -85,6 +87,15 @@ Method = Annotated[
         metavar="NAME",
         help="grad-cam, grad-cam++, hires-cam, layer-cam, score-cam, ablation-cam, gradient, "
         "gradient-x-input, integrated-gradients, smoothgrad, occlusion, rise.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A parameter of the method, such as steps=128, patch=16 or baseline=mean; may be "
+        "given again. A name that is none is answered with those that there are.",
     ),
 ]
 OneLayer = Annotated[
@@ -141,7 +152,11 @@ RegionOf = Annotated[
     ),
 ]
 FromClass = Annotated[
-    str | None, typer.Option(metavar="NAME|INDEX", help="The class that the region comes from.")
+    str | None,
+    typer.Option(
+        metavar="NAME|INDEX",
+        help="The class that the region comes from; name:2 and index:2 say what digits are.",
+    ),
 ]
 Most = Annotated[int, typer.Option(metavar="N", min=1, help="Images that are used at most.")]
 Page = Annotated[

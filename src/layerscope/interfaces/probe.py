@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerscope.errors import InputError
+from layerscope.images.labels import written_class
 
 if TYPE_CHECKING:  # these load TensorFlow
-    from layerscope.interventions.marks import Mark, Region
+    from layerscope.images.region import Region
+    from layerscope.interventions.marks import Mark
     from layerscope.scope import Scope
 
 Say = Callable[[str], None]
@@ -20,7 +22,7 @@ class Question(NamedTuple):
     at: tuple[float, float] | None
     roam: bool
     region: "Region | None"
-    from_class: int | str | None
+    from_class: str | None
 
 
 def check(
@@ -41,30 +43,26 @@ def check(
     from layerscope.interventions.marks import check_asked, check_place, read_mark
     from layerscope.render.folder import holds_one, place_of
 
-    place, box = _numbers("--at", at), _numbers("--region", region)
-    check_asked(mark is not None, box is not None, from_class is not None, place, roam)
-    point, part = check_place(place, roam, box)
+    place = _place(at)
+    check_asked(mark is not None, region is not None, from_class is not None, place, roam)
+    point, part = check_place(place, roam, region)
     if holds_one(place_of(output)):
         raise InputError(
             f"A probe is written to a folder or to one .html; got {output.name!r}. Change -o."
         )
     _check_images(images, labelled=part is not None)
     read = None if mark is None else read_mark(mark)
-    label: int | str | None = from_class
-    if from_class is not None and from_class.isascii() and from_class.isdecimal():
-        label = int(from_class)
-    return Question(read, point, roam, part, label)
+    return Question(read, point, roam, part, from_class)
 
 
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+def _place(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(
-            f"{option} takes numbers with commas between them, such as "
-            f"{'0.1,0.5' if option == '--at' else '0,0,0.25,0.25'}; got {text!r}."
+            f"--at takes numbers with a comma between them, such as 0.1,0.5; got {text!r}."
         ) from None
 
 
@@ -108,6 +106,9 @@ def run(
     """
     say("Asking the model before and after ...")
     options: dict[str, Any] = asked._asdict()
+    if asked.from_class is not None:
+        names = scope.classes or tuple((name,) for name in scope.source(images).class_names)
+        options["from_class"] = written_class(asked.from_class, names, "--from-class")
     found = scope.probe(images, most=most, batch_size=batch_size, **options)
     for note in found.notes:
         warn(note)

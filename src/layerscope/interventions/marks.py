@@ -17,11 +17,10 @@ from PIL import Image, ImageOps
 from layerscope.errors import InputError
 from layerscope.images.arrays import is_picture
 from layerscope.images.decode import FORMATS, decode
+from layerscope.images.region import Region, read_region
 from layerscope.vocabulary import Floats
 
 Places: TypeAlias = NDArray[np.int64]
-Region: TypeAlias = tuple[float, float, float, float]
-"""x0, y0, x1, y1 as fractions 0..1 of the image, origin top left."""
 
 UNLABELLED = (
     "A region is taken from images of one class and pasted into those of others, so it takes "
@@ -247,7 +246,7 @@ def check_asked(
 
 
 def check_place(
-    at: Sequence[float] | None, roam: bool, region: Sequence[float] | None
+    at: Sequence[float] | None, roam: bool, region: str | Sequence[float] | None
 ) -> tuple[tuple[float, float] | None, Region | None]:
     """A place and a region as given, checked.
 
@@ -262,15 +261,8 @@ def check_place(
             "A place is X,Y: fractions 0 to 1 of the model's input, from its upper left corner; "
             f"got {_written(at)}."
         )
-    fits = region is None or (len(region) == 4 and _fractions(region))
-    if region is not None and not (fits and region[0] < region[2] and region[1] < region[3]):
-        raise InputError(
-            "A region is X0,Y0,X1,Y1: fractions 0 to 1 of the model's input, from its upper left "
-            f"corner, with X0 < X1 and Y0 < Y1; got {_written(region)}."
-        )
     place = None if at is None else (float(at[0]), float(at[1]))
-    box = None if region is None else tuple(float(end) for end in region)
-    return place, box  # type: ignore[return-value]
+    return place, None if region is None else read_region(region)
 
 
 def _fractions(numbers: Sequence[float]) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from layerscope.errors import InputError
+from layerscope.images.region import Region, read_region
 from layerscope.leakage.copies import Copies
 from layerscope.vocabulary import Floats
 
@@ -28,7 +29,7 @@ class Expected:
     """
 
     words: str
-    region: tuple[float, float, float, float] | None = None
+    region: Region | None = None
     mark: Floats | None = field(default=None, repr=False)
 
 
@@ -38,18 +39,8 @@ def expected(words: str) -> Expected:
     Raises:
         InputError: it is neither.
     """
-    parts = words.split(",")
-    if len(parts) == 4:
-        try:
-            x0, y0, x1, y1 = (float(part) for part in parts)
-        except ValueError:
-            x0, y0, x1, y1 = 1, 1, 0, 0
-        if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-            raise InputError(
-                "An expected region is X0,Y0,X1,Y1 with 0 <= X0 < X1 <= 1 and 0 <= Y0 < Y1 <= 1, "
-                f"shares of the image from the top left; got '{words}'."
-            )
-        return Expected(words, (x0, y0, x1, y1))
+    if words.count(",") == 3:
+        return Expected(words, read_region(words))
     try:
         with Image.open(Path(words).expanduser()) as image:
             grey = image.convert("RGBA").convert("LA").getchannel(0)
@@ -78,7 +69,7 @@ def is_expected(copies: Copies, size: tuple[int, int], declared: Sequence[Expect
 def _inside(
     box: tuple[int, int, int, int],
     size: tuple[int, int],
-    region: tuple[float, float, float, float],
+    region: Region,
 ) -> bool:
     height, width = size
     x0, y0, x1, y1 = (end * side for end, side in zip(region, (width, height) * 2, strict=True))
