@@ -80,6 +80,8 @@ def test_a_dict_of_inputs_goes_by_their_names():
     assert np.array_equal(heat.raw, scope.focus([photo, facts], 0, controls=False).raw)
     with pytest.raises(InputError, match=r"each input of .* by its name: photo, facts; got photo"):
         scope.focus({"photo": photo})
+    with pytest.raises(InputError, match="one image input, .* pass a list of arrays, one per"):
+        scope.focus("photos")
 
 
 def test_arguments_are_checked_before_an_image_is_read(scope):

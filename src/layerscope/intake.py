@@ -131,6 +131,7 @@ class Intake:
         if hasattr(images, "shape") and len(images.shape) == 4:
             self.fitting([images])  # says what the model takes
             return from_array(images, batch_size, self.named, most)
+        self.image_spec()  # says what takes several inputs instead
         source, steps = self.open(images, batch_size)
         return from_source(source, steps, most)
 
@@ -246,7 +247,7 @@ class Intake:
         if len(specs) != 1 or specs[0].shape.rank != 4:
             shapes = ", ".join(str(tuple(spec.shape)) for spec in specs)
             raise InputError(
-                f"Image files fit a model with one image input, and '{self.model.name}' takes "
+                f"Image files and streams fit a model with one image input, and '{self.model.name}' takes "
                 f"{shapes}: pass a list of arrays, one per input, in Python."
             )
         return specs[0]
@@ -256,7 +257,7 @@ class Intake:
         if isinstance(images, tuple) and all(isinstance(x, str | os.PathLike) for x in images):
             return list(images)
         if isinstance(images, dict):
-            return self._in_order(images)
+            images = self._in_order(images)
         alone = images[0] if isinstance(images, list) and len(images) == 1 else None
         if len(getattr(alone, "shape", ())) == 4:
             return alone
