@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 
+from layerscope.effects import unused_late
 from layerscope.errors import InputError, UnknownLayerError
 from layerscope.scope import Scope
 
@@ -88,6 +89,24 @@ def test_a_bright_channel_that_nothing_reads_has_no_effect_and_is_unused(found):
     assert (found.changes[:, BRIGHT] == 0).all()
     assert list(rows["channel"][rows["unused"]]) == [BRIGHT]
     assert rows["lead_high"][BRIGHT] < 0
+
+
+def test_the_last_layers_are_searched_quickly_with_the_same_result(scope, found):
+    table = unused_late(scope._intake, [images()], None)
+    assert list(table["layer"].unique()) == ["next", "maps"]
+    late = table[table["layer"] == "maps"].reset_index(drop=True)
+    for name in ("channel", "dead", "unused", "images"):
+        np.testing.assert_array_equal(late[name], found.channels[name])
+    assert unused_late(scope._intake, [images(7)], None).empty
+
+
+def test_an_audit_says_which_late_channels_are_unused(scope, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    audited = scope.audit((images(), np.arange(IMAGES) % 3), panels=["focus"])
+    said = [one for one in audited.findings if one.kind == "unused-channels"]
+    assert [(one.layer, one.channels) for one in said] == [("next", (BRIGHT,)), ("maps", (BRIGHT,))]
+    assert {one.panel for one in said} == {"focus"}
+    assert "Unused channels: sought in next and maps alone." in audited.panels["focus"].not_tested
 
 
 def test_a_channel_of_one_value_is_dead_and_not_unused(found):

@@ -80,7 +80,7 @@ def test_a_dict_of_inputs_goes_by_their_names():
     assert np.array_equal(heat.raw, scope.focus([photo, facts], 0, controls=False).raw)
     with pytest.raises(InputError, match=r"each input of .* by its name: photo, facts; got photo"):
         scope.focus({"photo": photo})
-    with pytest.raises(InputError, match="one image input, .* pass a list of arrays, one per"):
+    with pytest.raises(InputError, match=r"one image input, .* pass a list of arrays, one per"):
         scope.focus("photos")
 
 

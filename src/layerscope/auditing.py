@@ -255,7 +255,7 @@ def _others(
         yield "performance", performance_panel(found), low_accuracy(found, test.data.order_assumed)
     if looked is not None:
         panel = focus_panel(looked.panel, looked.reason)
-        yield "focus", panel, unreliable_heatmap(looked.panel)
+        yield "focus", panel, [*unreliable_heatmap(looked.panel), *looked.unused]
     if leaks is not None:
         yield "leakage", leakage_panel(leaks), leak_findings(leaks)
     if "memorisation" in panels:

@@ -20,12 +20,22 @@ from layerscope.document.parts import Document
 from layerscope.errors import InputError
 from layerscope.feed import Batch, check_finite
 from layerscope.focus.places import image_of
-from layerscope.focus.targets import Target, explained, wanted
+from layerscope.focus.targets import PREDICTED, Target, explained, wanted
 from layerscope.images.labels import ClassNames
 from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.interventions.ablation import Cut, cut_at
-from layerscope.interventions.channels import Answers, Levels, Places, Seen, see, unused, without
+from layerscope.interventions.channels import (
+    Answers,
+    Levels,
+    Places,
+    Seen,
+    see,
+    unused,
+    unused_at_once,
+    without,
+)
 from layerscope.measures.influence import UNKNOWN, Counts, counts, influence, per_class
+from layerscope.measures.intervals import FEWEST
 from layerscope.model import operations
 from layerscope.model.room import batch_size as comfortable
 from layerscope.model.taps import Tap
@@ -33,12 +43,14 @@ from layerscope.model.traced import TracedModel
 from layerscope.render.notebook import DocumentDisplay
 from layerscope.run.closer import Tones
 from layerscope.run.crops import EXEMPLARS, Bytes, Exemplar, cut, to_rgb
-from layerscope.vocabulary import Floats, Layer, Skipped
+from layerscope.vocabulary import CONVOLUTION_KINDS, Floats, Layer, Skipped
 
 MOST = 64
 """Images, unless more are asked for: each is computed once for every channel."""
 DRAWN = 16
 """Random other channels to compare with, where not all channels are measured."""
+LATE = 2
+"""Convolutions, counted from the last, in which an audit looks for unused channels."""
 PICTURED = 8
 """Channels with pictures on a page."""
 
@@ -232,6 +244,37 @@ def effects(
     groups = None if photos is None else np.array(photos)
     made = _Measured(tap, batches, seen, levels, found, own, measured, idle, groups, seed)
     return made.result(intake.traced.rows_of([tap])[tap.path], ids, intake.count(images), names)
+
+
+def unused_late(intake: Intake, inputs: Sequence[Floats], rows: int | None) -> pd.DataFrame:
+    """Look for unused channels in the last convolutions, where it costs little.
+
+    Args:
+        intake: of the model.
+        inputs: some images, ready for the model.
+        rows: images in one pass; ``None`` for as many as fit comfortably.
+
+    Returns:
+        A table as `layerscope.audit.unused.unused_findings` takes it: of `LATE` layers at most,
+        the last ones first.
+    """
+    traced = intake.fitting(inputs)
+    about = explained(traced)
+    tables = [pd.DataFrame(columns=["layer", "channel", "images", "dead", "unused"])]
+    if len(inputs[0]) < FEWEST:  # nothing is said on so few
+        return tables[0]
+    for tap in [tap for tap in traced.taps if tap.kind in CONVOLUTION_KINDS][: -LATE - 1 : -1]:
+        try:
+            cut = cut_at(about, one_layer(traced, tap.path).tensor)
+        except InputError:  # nothing that is explained depends on it
+            continue
+        seen = see(cut, inputs, np.full(len(inputs[0]), PREDICTED))
+        levels = Levels.of([seen])
+        most = max(len(seen.index), rows or comfortable(traced, [tap], MOST_IMAGES))
+        columns = {"dead": levels.dead, "unused": unused_at_once(seen, levels, most)}
+        fixed = {"layer": tap.path, "channel": np.arange(len(levels.mean))}
+        tables.append(pd.DataFrame(fixed | {"images": len(seen.index)} | columns))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 @dataclass(frozen=True)

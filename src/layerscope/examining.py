@@ -13,7 +13,9 @@ from layerscope.audit.findings import PanelName
 from layerscope.audit.focus import Looked, Looks, cases
 from layerscope.audit.leakage import Leaks
 from layerscope.audit.result import ModelFacts
+from layerscope.audit.unused import unused_findings
 from layerscope.auditing import Audited, Split, judged
+from layerscope.effects import unused_late
 from layerscope.errors import InputError
 from layerscope.feed import Batch
 from layerscope.focus.gate import MOST
@@ -152,11 +154,14 @@ class Examined:
             beside = controls_of(asked, self.intake, tried.inputs, rows, photos)
             batch, places = self._batch(source, steps, shown)
             heat = heat_of(asked, self.intake, batch, rows, beside)
+            channels = unused_late(self.intake, tried.inputs, self.rows)
         except InputError as error:
             return Looks(None, str(error))
         self.tell(Progress("heatmaps", len(shown), len(shown)))
-        panel = Looked(beside.gate, heat.method, heat.layer, beside.no_twin)
-        return Looks(panel, "", heat, tuple(labels[places].tolist()))
+        layers = tuple(channels["layer"].unique())
+        panel = Looked(beside.gate, heat.method, heat.layer, beside.no_twin, layers)
+        found = unused_findings(channels)
+        return Looks(panel, "", heat, tuple(labels[places].tolist()), found)
 
     def _leaks(
         self,

@@ -247,8 +247,9 @@ class Intake:
         if len(specs) != 1 or specs[0].shape.rank != 4:
             shapes = ", ".join(str(tuple(spec.shape)) for spec in specs)
             raise InputError(
-                f"Image files and streams fit a model with one image input, and '{self.model.name}' takes "
-                f"{shapes}: pass a list of arrays, one per input, in Python."
+                "Image files and streams fit a model with one image input, and "
+                f"'{self.model.name}' takes {shapes}: pass a list of arrays, one per input, in "
+                "Python."
             )
         return specs[0]
 

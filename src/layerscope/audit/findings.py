@@ -76,9 +76,8 @@ KINDS: Mapping[str, FindingKind] = {
         label_mismatch="Labels do not match the outputs",
     ),
     **_kinds("warn", "focus", unreliable_heatmap="Heatmaps not to be relied on"),
-    **_kinds(
-        "info", "clarity", unused_channels="Unused channels", no_class_signal="No class signal"
-    ),
+    **_kinds("info", "focus", unused_channels="Unused channels"),
+    **_kinds("info", "clarity", no_class_signal="No class signal"),
     **_kinds("info", "leakage", small_decisive_region="A small region decides"),
 }
 """Every kind of finding. A kind is never renamed; new ones may come."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.audit.figures import count, either
+from layerscope.audit.figures import conjoined, count, either
 from layerscope.audit.findings import Effect, Finding, Panel, untested
 from layerscope.focus.gate import Gain, Gate
 from layerscope.focus.heat import Heat
@@ -25,12 +25,14 @@ class Looked:
         method: name of the method.
         layer: path of the layer it looks at; empty for the image itself.
         no_twin: why there is no untrained twin beside them; empty where there is one.
+        tried: the layers in which unused channels were sought.
     """
 
     gate: Gate
     method: str
     layer: str
     no_twin: str = ""
+    tried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Looks:
         reason: why.
         heat: the heatmaps with their controls.
         labels: the true class of each, -1 where unknown.
+        unused: findings on channels that nothing depends on.
     """
 
     panel: Looked | None
     reason: str = ""
     heat: Heat | None = None
     labels: tuple[int, ...] = ()
+    unused: tuple[Finding, ...] = ()
 
 
 def focus_panel(looked: Looked | None, reason: str = "") -> Panel:
@@ -57,6 +61,10 @@ def focus_panel(looked: Looked | None, reason: str = "") -> Panel:
     gate = looked.gate
     open_questions = (
         f"Whether other methods can be believed: only {looked.method} was tested.",
+        *(
+            [f"Unused channels of other layers than {conjoined(looked.tried)}."]
+            * bool(looked.tried)
+        ),
         *([f"The untrained twin beside the heatmaps: {looked.no_twin}"] if looked.no_twin else []),
     )
     if gate.verdict == "not-tested":

@@ -1,7 +1,8 @@
 """The channels of a layer, one after the other held at a value, on batches of images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ Places = NDArray[np.intp]
 _DEVIATION = 4
 """Rounding may be so many times as large as what two computations of the same images differ by."""
 _TINY = 1e-30
+_STEPS = (1, 4)
+"""Images after which the channels that changed something are left out."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,11 @@ class Levels:
     def dead(self) -> NDArray[np.bool_]:
         """Channels that hold one value, 0 for most; it makes no difference to hold them."""
         return flat(self.low, self.high)
+
+    @property
+    def varies(self) -> NDArray[np.bool_]:
+        """Channels that are not dead, and whose range is not negligible in their layer."""
+        return ~self.dead & (relative_range(self.low, self.high) >= NEGLIGIBLE)
 
 
 @dataclass(frozen=True)
@@ -190,8 +198,42 @@ def unused(
         there is too little to depend on.
     """
     found = np.concatenate([one.moved for one in answers])
-    seems = (found <= 1).all(0) & ~levels.dead[channels]
-    seems &= (relative_range(levels.low, levels.high) >= NEGLIGIBLE)[channels]
+    seems = (found <= 1).all(0) & levels.varies[channels]
+    return _at_the_ends(batches, seems, channels, levels, rows)
+
+
+def unused_at_once(seen: Seen, levels: Levels, rows: int) -> NDArray[np.bool_]:
+    """The same for all channels of a layer, without the numbers: most are settled by one image.
+
+    Args:
+        seen: the images, all of them.
+        levels: of the layer.
+        rows: see `without`.
+
+    Returns:
+        (C,).
+    """
+    seems = levels.varies
+    bounds = sorted({0, *(end for end in _STEPS if end < len(seen.index)), len(seen.index)})
+    for start, stop in pairwise(bounds):
+        left = np.flatnonzero(seems)
+        if not len(left):
+            break
+        few = replace(
+            seen, inputs=[x[start:stop] for x in seen.inputs], index=seen.index[start:stop]
+        )
+        seems[left] = (without(few, left, levels.mean[left], rows).moved <= 1).all(0)
+    return _at_the_ends([seen], seems, np.arange(len(seems)), levels, rows)
+
+
+def _at_the_ends(
+    batches: Sequence[Seen],
+    seems: NDArray[np.bool_],
+    channels: Places,
+    levels: Levels,
+    rows: int,
+) -> NDArray[np.bool_]:
+    """Which of the channels that seem unused are so at their lowest and highest value, too."""
     for level in (levels.low, levels.high):
         for seen in batches:
             left = np.flatnonzero(seems)
