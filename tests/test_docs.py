@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from layerscope import Scope
 from layerscope.audit.findings import KINDS, VERDICTS
 from layerscope.audit.memorisation import LIMITS
+from layerscope.focus.methods import METHODS
 from layerscope.focus.names import NAMES
 from layerscope.interfaces.cli import app
 
@@ -172,3 +173,16 @@ def test_every_link_leads_somewhere(name):
         headings = re.findall(r"^#+ (.+)$", (ROOT / file).read_text(), re.M) if anchor else []
         slugs = [re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings]
         assert not anchor or anchor in slugs, f"{file}#{anchor}"
+
+
+def test_the_page_on_heatmaps_has_the_parameters_of_every_method_with_their_defaults():
+    table = FOCUS.split("| method | parameters |")[1].split("\n\n")[0]
+    found = {}
+    for methods, parameters in re.findall(r"^\| (`.*) \| (.*) \|$", table, re.MULTILINE):
+        given = dict(re.findall(r"`(\w+)=([^`]+)`", parameters))
+        found |= dict.fromkeys(re.findall("`([^`]+)`", methods), given)
+    assert found == {
+        name: {own: f"{p.default:g}" if isinstance(p.default, float) else str(p.default)
+               for own, p in method.parameters.items()}
+        for name, method in METHODS.items()
+    }  # fmt: skip

@@ -61,10 +61,7 @@ def focus_panel(looked: Looked | None, reason: str = "") -> Panel:
     gate = looked.gate
     open_questions = (
         f"Whether other methods can be believed: only {looked.method} was tested.",
-        *(
-            [f"Unused channels of other layers than {conjoined(looked.tried)}."]
-            * bool(looked.tried)
-        ),
+        *([f"Unused channels: sought in {conjoined(looked.tried)} alone."] if looked.tried else []),
         *([f"The untrained twin beside the heatmaps: {looked.no_twin}"] if looked.no_twin else []),
     )
     if gate.verdict == "not-tested":
