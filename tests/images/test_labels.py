@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from layerscope.errors import InputError, MissingFileError
-from layerscope.images.labels import class_names, label_groups, label_values, match_labels
+from layerscope.images.labels import (
+    class_names,
+    label_groups,
+    label_values,
+    match_labels,
+    written_class,
+)
 
 
 @pytest.mark.parametrize(
@@ -199,3 +205,28 @@ def test_the_index_of_imagenet_as_keras_writes_it_matches_both_of_its_names(tmp_
 
     assert match_labels(["n00000999", "Name 7"], 1000, names).index == (999, 7)
     assert match_labels(["n00000999"], 1000, names).names[999] == "name_999"
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "found"),
+    [
+        ("2", None, 2),
+        ("bee", None, "bee"),
+        ("name:2", None, "2"),
+        ("index:2", None, 2),
+        ("1", ("0", "1", "2"), 1),
+        ("7", ("2", "7"), "7"),
+        ("7", ("ant", "bee"), 7),
+        ("name:7", ("name:7", "7"), "name:7"),
+        ("index:x", ("ant", "bee"), "index:x"),
+        ("9" * 5000, None, "9" * 5000),
+    ],
+)
+def test_a_written_class_is_a_name_where_one_fits_and_else_an_index(text, names, found):
+    own = names and tuple((name,) for name in names)
+    assert written_class(text, own, "--class") == found
+
+
+def test_digits_that_are_a_name_and_the_index_of_another_are_asked_about():
+    with pytest.raises(InputError, match=r"--from-class 1 is the name of class 0 .* index:1"):
+        written_class("1", (("1",), ("2",)), "--from-class")

@@ -45,9 +45,13 @@ def test_a_place_without_an_audit_is_one_sentence_and_exit_2(tmp_path):
     assert "audit.json" in done.stderr
 
 
-@pytest.mark.parametrize("given", ["0,0,2,2", "nowhere.png"])
-def test_an_expected_pattern_is_checked_before_tensorflow_starts(given, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "words"), [("0,0,2,2", "A region is X0,Y0,X1,Y1"), ("nowhere.png", "An expected")]
+)
+def test_an_expected_pattern_is_checked_before_tensorflow_starts(
+    given, words, tmp_path, monkeypatch
+):
     monkeypatch.setattr("layerscope.interfaces.cli._start", lambda: pytest.fail("it starts"))
     done = run("audit", "no.keras", "no", "--expected", given, "-o", tmp_path / "run")
     assert done.exit_code == 2
-    assert "An expected" in done.stderr
+    assert words in done.stderr
