@@ -176,7 +176,7 @@ def test_every_link_leads_somewhere(name):
 
 
 def test_the_page_on_heatmaps_has_the_parameters_of_every_method_with_their_defaults():
-    table = FOCUS.split("| method | parameters |")[1].split("\n\n")[0]
+    table = PAGES["docs/focus.md"].split("| method | parameters |")[1].split("\n\n")[0]
     found = {}
     for methods, parameters in re.findall(r"^\| (`.*) \| (.*) \|$", table, re.MULTILINE):
         given = dict(re.findall(r"`(\w+)=([^`]+)`", parameters))
