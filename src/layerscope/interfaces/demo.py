@@ -1,4 +1,4 @@
-"""The demo: a real ImageNet network on real photos from installed packages."""
+"""The demo: a real ImageNet network on real photos, and a small network that reads a mark."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from layerscope import zoo
 from layerscope.document.compose import document
 from layerscope.document.parts import Note
+from layerscope.interfaces.stories import tell_stories
 from layerscope.render.html import write_html
 from layerscope.scope import Scope
 
@@ -40,7 +41,12 @@ def run(output: Path, say: Callable[[str], None], tell: Callable[[str], None]) -
         "What a network sees: EfficientNet-Lite0 and a photo of a cat",
         first.overviews,
         [grid for grid in first.grids if grid.layer.path in LAYERS],
-        [Note(f"All layers of each photo are in folders beside this page: {', '.join(PHOTOS)}.")],
+        [
+            Note(f"All layers of each photo are in folders beside this page: {', '.join(PHOTOS)}."),
+            Note("In the folder leak: two networks, one of which reads a mark, and how to tell."),
+        ],
     )
     write_html(page, output / "index.html")
+    story = tell_stories(output / "leak", say, tell)
     tell(f"\nOpen {output / 'index.html'}; {len(shown.grids)} layers of each photo lie beside it.")
+    tell(f"Open {story} for two networks of which one reads a mark.")

@@ -76,10 +76,15 @@ def trained_reader(world: Reading) -> Reader:
     decoy = world.taught == "decoy"
     learned = _images(replace(world, marked=None) if decoy else world, "train", world.images)
     model = _net(world, learned)
-    data = _images(world, "test", world.tested)
+    data = unseen(world)
     answers = model.predict(data.images, batch_size=256, verbose=0)
     accuracy = float((answers.argmax(1) == data.labels).mean())
     return Reader(model, data, accuracy, _reliance(world, model))
+
+
+def unseen(world: Reading) -> MarkedImages:
+    """Images of a world that its net did not learn from."""
+    return _images(world, "test", world.tested)
 
 
 def _images(world: Reading, part: str, count: int, **other: Any) -> MarkedImages:
