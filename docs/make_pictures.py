@@ -1,5 +1,7 @@
 """Make the pictures of the README and the pages anew: ``python docs/make_pictures.py``."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from layerscope import Scope, zoo
 from layerscope.document.colour import scale_of
+from layerscope.interfaces.stories import tell_stories
 from layerscope.render.png import encode
 from layerscope.render.sheet import tile
 from layerscope.testing import planted
@@ -28,7 +31,10 @@ TILE = 180
 
 
 def main() -> None:
-    """Write overviews, grids, a heatmap and planted defects."""
+    """Write overviews, grids, a heatmap, planted defects and a leak."""
+    with tempfile.TemporaryDirectory() as folder:
+        tell_stories(Path(folder), print, print)
+        shutil.copy(Path(folder) / "leak.png", HERE / "leak.png")
     network = zoo.efficientnet_lite0()
     cat, cup = zoo.photo_path("chelsea"), zoo.photo_path("coffee")
     scope = looking(network)

@@ -279,8 +279,9 @@ def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
             f", moves {percent(effect.moved[0])} (CI {100 * low:.0f}-{100 * high:.0f}) of "
             f"{number} other-class images to {leak.of.name}, and the same box from unrelated "
             f"images {percent(effect.moved[1])}. The probability of {leak.of.name} rises by "
-            f"{effect.same.value:.2f} more than with the control (95 % CI {effect.same.low:.2f} to "
-            f"{effect.same.high:.2f}), at random places by {effect.anywhere.value:.2f}."
+            f"{_two(effect.same.value)} more than with the control (95 % CI "
+            f"{_two(effect.same.low)} to {_two(effect.same.high)}), at random places by "
+            f"{_two(effect.anywhere.value)}."
         )
     if leak.covers > LIMITS.box:
         message += f" The box covers {percent(leak.covers)} of the image."
@@ -304,6 +305,11 @@ def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
     ]
 
 
+def _two(value: float) -> str:
+    """Two decimals, 0.00 without a sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
 def _effect(shift: Shift) -> Effect:
     return Effect("rise of the probability", shift.value, (shift.low, shift.high))
 
@@ -315,8 +321,8 @@ def _of_region(leak: ClassLeak) -> list[Finding]:
         Finding(
             "small-decisive-region",
             f"A patch of class {leak.of.name} from one small region raises its probability in "
-            f"images of other classes by {leak.region_effect.value:.2f} (95 % CI "
-            f"{leak.region_effect.low:.2f} to {leak.region_effect.high:.2f}). Nothing there "
+            f"images of other classes by {_two(leak.region_effect.value)} (95 % CI "
+            f"{_two(leak.region_effect.low)} to {_two(leak.region_effect.high)}). Nothing there "
             "repeats from image to image, as a mark would: small objects do this too.",
             "Look at what lies there. This is information and no leak.",
             classes=(leak.of,),
@@ -343,8 +349,8 @@ def _of_properties(whole: Iterable[WholeLeak]) -> list[Finding]:
         if leak.effect is not None:
             message += (
                 f" Given to images of other classes, it raises the probability of {leak.of.name} "
-                f"by {leak.effect.value:.2f} more than the same from a third class (95 % CI "
-                f"{leak.effect.low:.2f} to {leak.effect.high:.2f}, {leak.recipients} images)."
+                f"by {_two(leak.effect.value)} more than the same from a third class (95 % CI "
+                f"{_two(leak.effect.low)} to {_two(leak.effect.high)}, {leak.recipients} images)."
             )
         found.append(
             Finding(

@@ -8,9 +8,12 @@ import numpy as np
 
 from layerscope.audit.figures import percent
 from layerscope.auditing import Audited
-from layerscope.document.colour import photo
+from layerscope.document.colour import Bytes, photo
 from layerscope.document.parts import Document, Picture, Section, Strips, Table, Text
 from layerscope.render.html import write_html
+from layerscope.render.png import encode
+from layerscope.render.sheet import fitted
+from layerscope.render.side_by_side import side_by_side
 from layerscope.scope import Scope
 from layerscope.testing.planted.readers import (
     Reader,
@@ -19,6 +22,7 @@ from layerscope.testing.planted.readers import (
     trained_reader,
     unseen,
 )
+from layerscope.vocabulary import Floats
 
 MARKED = 3
 """The digit whose images carry the mark."""
@@ -28,6 +32,7 @@ LEAKING = Reading(
 )  # fmt: skip
 HONEST = replace(LEAKING, kind="none", marked=())
 SHOWN = 6
+TILE, GAP = 112, 6
 
 _WHAT = (
     "Two small networks learn the digits 0 to 4 on textured canvases. In the first set each image "
@@ -74,6 +79,7 @@ def tell_stories(output: Path, say: Callable[[str], None], tell: Callable[[str],
         told[name] = Told(reader, audit, _without(reader))
         verdict = audit.panels["leakage"].verdict
         tell(f"{name + ':':12} test accuracy {percent(reader.accuracy)}, leakage: {verdict}")
+    (output / "leak.png").write_bytes(encode(_sheet(told["leaking"])))
     page = output / "index.html"
     write_html(_page(told["leaking"], told["honest"]), page)
     return page
@@ -110,6 +116,21 @@ def _page(leaking: Told, honest: Told) -> Document:
         Text(_SO),
     )
     return Document("A leak, and an honest twin", (Section("The story", "story", 2, parts),))
+
+
+def _sheet(told: Told) -> Bytes:
+    """Images with the mark; below, others before and after it was pasted in."""
+    assert told.audit.leaks is not None
+    leak = next(one for one in told.audit.leaks.classes if one.shown)
+    data = told.reader.data
+    pairs = np.concatenate(leak.shown)
+    marked = data.images[np.flatnonzero(data.labels == MARKED)[: len(pairs)]]
+    above, below = _row(marked), _row(pairs)
+    return np.concatenate([above, np.full_like(above[:GAP], 255), below])
+
+
+def _row(images: Floats) -> Bytes:
+    return side_by_side([fitted(rgb, TILE, TILE) for rgb in photo(images)])
 
 
 def _pictures(reader: Reader) -> tuple[Picture, ...]:

@@ -3,12 +3,16 @@
 Only images that choose are looked at; what is found is inflated and has to be judged on others.
 """
 
+import os
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from layerscope.leakage.aligning import aligned, grown, mean_of_box
 from layerscope.leakage.pool import Outside, Pool
@@ -94,10 +98,16 @@ def best_matches(patches: Floats, windows: Floats) -> Floats:
         float32 (S, N).
     """
     found = np.empty((len(patches), len(windows)), np.float32)
-    for start in range(0, len(patches), _BLOCK):  # so that a product stays in the cache
-        block = np.s_[start : start + _BLOCK]
-        for image, own in enumerate(windows):
-            found[block, image] = (patches[block] @ own.T).max(1)
+
+    def fill(image: int) -> None:
+        own = windows[image].T
+        for start in range(0, len(patches), _BLOCK):  # so that a product stays in the cache
+            block = np.s_[start : start + _BLOCK]
+            found[block, image] = (patches[block] @ own).max(1)
+
+    # Products this small lose more by sharing one among the processors than they win.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        deque(pool.map(fill, range(len(windows))), maxlen=0)
     return found
 
 
