@@ -124,7 +124,7 @@ def test_a_property_of_whole_images(shift, verdict, kind):
     assert whole_verdict(case) == verdict
     (found,) = leak_findings(Leaks((32, 32), whole=(case,)))
     assert found.kind == kind
-    assert "The median colour alone tells class cat" in found.message
+    assert "Class cat can be told from the others by the median colour alone" in found.message
     assert "12.0 %" in found.message
 
 

@@ -292,8 +292,13 @@ def test_the_demo_shows_real_photos_through_a_real_network(tmp_path):
     first = (tmp_path / "demo" / "index.html").read_text()
     for part in ("early in the network", "in the middle of", "late in the network", "top_conv"):
         assert part in first
-    pages = sorted(tmp_path.glob("demo/*/index.html"))
-    assert len(pages) == len(lines)
+    assert lines["leaking"].endswith("leakage: confirmed-used")
+    assert lines["honest"].endswith("leakage: not-found")
+    story = (tmp_path / "demo" / "leak" / "index.html").read_text()
+    assert "confirmed used" in story
+    assert (tmp_path / "demo" / "leak" / "leaking" / "report.html").exists()
+    pages = sorted(tmp_path.glob("demo/[!l]*/index.html"))
+    assert len(pages) == len(lines) - 2
     for page in pages:
         assert len(list(page.parent.glob("layer-*.png"))) == 58
         assert (page.parent / "overview.png").stat().st_size > 100_000

@@ -340,7 +340,7 @@ def _of_properties(whole: Iterable[WholeLeak]) -> list[Finding]:
         seen[leak.of.name] = number + 1
         kind = _KIND.get(whole_verdict(leak), "data-label-property")
         message = (
-            f"{WORDS.get(own.name, own.name)} alone tells class {leak.of.name} from the others: "
+            f"Class {leak.of.name} can be told from the others by {_lower(own.name)} alone: "
             f"ROC area {own.auc:.2f} (95 % CI {own.low:.2f} to {own.high:.2f}), cross-validated "
             f"over {count(own.images, 'image')}; predicting all classes from it is right for "
             f"{percent(own.accuracy)}, always answering the commonest class for "
@@ -367,6 +367,12 @@ def _of_properties(whole: Iterable[WholeLeak]) -> list[Finding]:
             )
         )
     return found
+
+
+def _lower(name: str) -> str:
+    """What a property is called within a sentence."""
+    words = WORDS.get(name, name)
+    return words[:1].lower() + words[1:]
 
 
 _ADVICE_DATA = (
