@@ -146,8 +146,9 @@ Row = dict[str, Any]
 
 
 def called(row: Row, verdict: str) -> set[int]:
-    """Classes with that verdict."""
-    return {one["label"] for one in row["found"] + row["whole"] if one["verdict"] == verdict}
+    """Classes with that verdict; a look that is not used is no leak."""
+    whole = [] if verdict == "present-unused" else row["whole"]
+    return {one["label"] for one in row["found"] + whole if one["verdict"] == verdict}
 
 
 def right(row: Row) -> bool:
@@ -180,6 +181,7 @@ def table(rows: Sequence[Row]) -> list[Row]:
     fixed, moving, whole = of["fixed"], of["moving"], of["whole"]
     lines = [
         _share("false alarm on a clean net", "<= 5 %", of["clean"], _alarmed),
+        _share("clean net: no leak, suspect or present one either", "", of["clean"], _quiet),
         _share("false alarm, decoy on all classes", "", of["decoy"], _alarmed),
     ]
     for low, high, must in ((0.5, 2, ">= 90 %"), (0.3, 0.5, ">= 80 %"), (0.15, 0.3, "reported")):

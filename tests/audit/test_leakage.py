@@ -1,5 +1,7 @@
 """What is said of leaks: verdicts, findings and the panel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,7 +116,7 @@ PROPERTY = Property("colour", 3, 0.99, 0.97, 1.0, 0.4, 0.3, 0.5, 0.12, 300)
     ("shift", "verdict", "kind"),
     [
         (Shift(0.5, 0.4, 0.6, 0.001), "confirmed-used", "leak-confirmed"),
-        (Shift(0.01, 0.0, 0.03, 0.4), "present-unused", "leak-present-unused"),
+        (Shift(0.01, 0.0, 0.03, 0.4), "present-unused", "data-label-property"),
         (Shift(0.2, 0.0, 0.4, 0.01), "suspect", "leak-suspect"),
         (None, "not-tested", "data-label-property"),
     ],
@@ -126,6 +128,14 @@ def test_a_property_of_whole_images(shift, verdict, kind):
     assert found.kind == kind
     assert "Class cat can be told from the others by the median colour alone" in found.message
     assert "12.0 %" in found.message
+
+
+def test_a_look_that_the_model_does_not_use_is_no_leak():
+    unused = WholeLeak(Class(3, "cat"), PROPERTY, Shift(0.01, 0.0, 0.03, 0.4), 0.4, 60)
+    panel = leakage_panel(Leaks((32, 32), (leak(copies(0.1)),), (unused,)))
+    assert panel.verdict == "not-found"
+    used = replace(unused, effect=Shift(0.5, 0.4, 0.6, 0.001), p=0.001)
+    assert leakage_panel(Leaks((32, 32), (leak(copies(0.1)),), (used,))).verdict == "confirmed-used"
 
 
 def test_repeated_pictures_are_named():

@@ -173,7 +173,9 @@ def leakage_panel(leaks: Leaks) -> Panel:
     if leaks.reason:
         return untested(leaks.reason)
     verdicts = [class_verdict(one) for one in leaks.classes if not one.expected]
-    verdicts += [whole_verdict(one) for one in leaks.whole if one.effect is not None]
+    # A look that the model does not use is a property of the data, maybe for good reasons.
+    whole = [whole_verdict(one) for one in leaks.whole if one.effect is not None]
+    verdicts += [one for one in whole if one != "present-unused"]
     verdict = next((one for one in ORDER if one in verdicts), "not-tested")
     searched = sum(class_verdict(one) != "not-tested" for one in leaks.classes)
     said = {
@@ -193,7 +195,8 @@ def leakage_panel(leaks: Leaks) -> Panel:
 def _named(leaks: Leaks, verdict: Verdict, begin: str, end: str) -> str:
     of_classes = [one for one in leaks.classes if not one.expected]
     names = [one.of.name for one in of_classes if class_verdict(one) == verdict]
-    names += [one.of.name for one in leaks.whole if whole_verdict(one) == verdict]
+    if verdict != "present-unused":
+        names += [one.of.name for one in leaks.whole if whole_verdict(one) == verdict]
     return f"{begin} class {listed(list(dict.fromkeys(names)))}, {end}."
 
 
@@ -332,13 +335,16 @@ def _of_region(leak: ClassLeak) -> list[Finding]:
     ]
 
 
+_KIND_OF_WHOLE = {name: kind for name, kind in _KIND.items() if name != "present-unused"}
+
+
 def _of_properties(whole: Iterable[WholeLeak]) -> list[Finding]:
     found: list[Finding] = []
     seen: dict[str, int] = {}
     for leak in whole:
         own, number = leak.found, seen.get(leak.of.name, 0)
         seen[leak.of.name] = number + 1
-        kind = _KIND.get(whole_verdict(leak), "data-label-property")
+        kind = _KIND_OF_WHOLE.get(whole_verdict(leak), "data-label-property")
         message = (
             f"Class {leak.of.name} can be told from the others by {_lower(own.name)} alone: "
             f"ROC area {own.auc:.2f} (95 % CI {own.low:.2f} to {own.high:.2f}), cross-validated "
