@@ -23,8 +23,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import keras
+import numpy as np
 
 import evidence
 from layerscope.audit.memorisation import Memorised, memorised
@@ -62,9 +62,10 @@ def of_net(name: str, seed: int) -> dict[str, Any]:
     ]
     found = memorised(performance(*both[0]), performance(*both[1]), *both)
     keras.backend.clear_session()
+    kept = {key: value for key, value in asdict(found).items() if key != "described"}
     return {
         "row": name, "seed": seed, "wrong": net.wrong, "accuracy": net.accuracy,
-        "found": asdict(found), "seconds": time.perf_counter() - begin,
+        "found": kept, "seconds": time.perf_counter() - begin,
     }  # fmt: skip
 
 

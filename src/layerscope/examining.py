@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from layerscope.audit.clarity import CHANNEL_VERDICTS
+from layerscope.audit.described import Described
 from layerscope.audit.findings import PanelName
 from layerscope.audit.focus import Looked, Looks, cases
 from layerscope.audit.leakage import Leaks
 from layerscope.audit.result import ModelFacts
 from layerscope.audit.unused import unused_findings
 from layerscope.auditing import Audited, Split, judged
+from layerscope.describing import Labelled, describe
 from layerscope.effects import unused_late
 from layerscope.errors import InputError
 from layerscope.feed import Batch
@@ -118,7 +120,12 @@ class Examined:
             else:
                 answers = outputs(source, subject.compute, size, "answers", tell)
             test = self._judgeable(answers, source)
-            trained = self._split(train) if train is not None else None
+            trained, beside = None, None
+            if train is not None:
+                trained, learned = self._split(train)
+                if "memorisation" in panels:
+                    compared = taps or intake.traced.resolve(layers)
+                    beside = self._described(compared, learned, (source, steps, test.outputs))
             facts = ModelFacts(self.name, plan.model, intake.model.count_params())
             looks = self._looks(source, steps, test) if "focus" in panels else None
             leaks = None
@@ -127,7 +134,17 @@ class Examined:
                 leaks = self._leaks(source, steps, test, budget, patterns, places)
                 leaks = self._across(leaks, source, train)
             result = judged(
-                facts, subject.layers, prepared, panels, test, trained, found, plan, looks, leaks
+                facts,
+                subject.layers,
+                prepared,
+                panels,
+                test,
+                trained,
+                found,
+                plan,
+                looks,
+                leaks,
+                beside,
             )
             if found is not None and result.channels is not None:
                 gallery = collect(
@@ -211,11 +228,14 @@ class Examined:
         names = tuple(ids[at] for at, _ in alike)
         return Batch([ready], names, [image for _, image in alike]), [at for at, _ in alike]
 
-    def _split(self, images: Images) -> Split:
+    def _described(self, taps: Sequence[Tap], train: Labelled, test: Labelled) -> Described:
+        return describe(self.intake.traced, taps, train, test, self.rows, self.seed, self.tell)
+
+    def _split(self, images: Images) -> tuple[Split, Labelled]:
         source, steps = self.intake.open(images)
         compute = forward(self.intake.traced, [], steps, self.intake.outputs)
         found = outputs(source, compute, self._batch_size([]), "training images", self.tell)
-        return self._judgeable(found, source)
+        return self._judgeable(found, source), (source, steps, found)
 
     def _judgeable(self, found: Outputs, source: Source) -> Split:
         unnamed = self.intake.classes is None

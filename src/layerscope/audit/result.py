@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 
 from layerscope.audit.clarity import Counts, added, counts
+from layerscope.audit.described import to_dict as _described
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName, untested
 from layerscope.audit.learned import Learned
+from layerscope.audit.memorisation import Memorised
 from layerscope.audit.performance import Performance
 from layerscope.audit.statement import sentences
 from layerscope.vocabulary import Alternative, Layer, Skipped
@@ -100,6 +102,7 @@ class Audit:
         complete: False where the audit was cut short.
         created: when it was made, with its time zone.
         provenance: what else is needed to repeat it: seeds, versions, hashes, options.
+        memorised: training images against test images; ``None`` where that was not asked for.
     """
 
     model: ModelFacts
@@ -114,6 +117,7 @@ class Audit:
     complete: bool = True
     created: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    memorised: Memorised | None = None
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
@@ -194,6 +198,7 @@ def _content(audit: Audit) -> dict[str, Any]:
             "test": _performance(audit.performance),
             "train": _performance(audit.train_performance) if audit.train_performance else None,
         },
+        "memorisation": audit.memorised and _memorised(audit.memorised),
         "panels": {name: asdict(audit.panel(name)) for name in PANELS},
         "channels": dict(audit.channels),
         "findings": [_finding(found) for found in audit.findings],
@@ -248,6 +253,19 @@ def _performance(found: Performance) -> dict[str, Any]:
             for row in found.confused
         ],
         "notes": found.notes,
+    }
+
+
+def _memorised(found: Memorised) -> dict[str, Any]:
+    tested = not found.reason
+    return {
+        "train_images": found.train,
+        "test_images": found.test,
+        "gap": found.gap if tested else None,
+        "gap_ci95": _interval(found.gap_ci95) if tested else None,
+        "auc": found.auc if tested else None,
+        "auc_ci95": _interval(found.auc_ci95) if tested else None,
+        "described": _described(found.described),
     }
 
 

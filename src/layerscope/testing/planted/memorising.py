@@ -63,7 +63,7 @@ def memorising_net(
     keras.utils.set_random_seed(seed)
     model, known = _net(), Digits(own.images, labels)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    stop = _Until("accuracy", _STOP, beyond)
+    stop = _until_known(model, beyond)
     model.fit(known.images, labels, 32, _MOST_EPOCHS + beyond, verbose=0, callbacks=[stop])
     answers = model.predict(known.images, 500, verbose=0).argmax(1)
     accuracy = float((answers == labels).mean())
@@ -83,16 +83,13 @@ def _net() -> keras.Model:
     return keras.Model(image, layers.Dense(10, "softmax", name="predictions")(x), name="memory")
 
 
-class _Until(keras.callbacks.Callback):
-    """Ends the training some epochs after a figure was high enough for the first time."""
+def _until_known(model: keras.Model, beyond: int) -> keras.callbacks.Callback:
+    """Ends the training some epochs after its accuracy was high enough for the first time."""
+    known: list[int] = []
 
-    def __init__(self, name: str, least: float, beyond: int) -> None:
-        super().__init__()
-        self.name, self.least, self.left = name, least, beyond
-        self.reached = False
+    def look(epoch: int, logs: dict[str, float]) -> None:
+        if logs["accuracy"] >= _STOP:
+            known.append(epoch)
+        model.stop_training = bool(known) and epoch >= known[0] + beyond
 
-    def on_epoch_end(self, _: int, logs: dict[str, float] | None = None) -> None:
-        """Look at the figure."""
-        self.left -= self.reached
-        self.reached |= logs is not None and logs[self.name] >= self.least
-        self.model.stop_training = self.reached and self.left <= 0
+    return keras.callbacks.LambdaCallback(on_epoch_end=look)

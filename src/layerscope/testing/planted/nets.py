@@ -51,7 +51,9 @@ def drawn_digits(count: int, part: str, random: np.random.Generator) -> Digits:
 
 
 def _ready(images: NDArray[np.uint8], labels: NDArray[Any]) -> Digits:
-    return Digits(images[..., None].astype(np.float32) / 255, labels.astype(np.int64))
+    pixels: Floats = images[..., None].astype(np.float32)
+    pixels /= 255
+    return Digits(pixels, labels.astype(np.int64))
 
 
 def _stored(part: str, which: slice) -> tuple[NDArray[np.uint8], NDArray[Any]]:
