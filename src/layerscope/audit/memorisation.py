@@ -92,8 +92,7 @@ def memorised(
             return Memorised(reason=f"Of the {name} images: {found.reason}")
         if found.images < least:
             return Memorised(
-                reason=f"It takes {least} labelled {name} images, and there are "
-                f"{found.images}."
+                reason=f"It takes {least} labelled {name} images, and there are {found.images}."
             )
     sure = [_confidence(one) for one in (of_train, of_test) if one is not None]
     if len(sure) < 2 or any(one is None for one in sure):
