@@ -103,6 +103,7 @@ class Audit:
         created: when it was made, with its time zone.
         provenance: what else is needed to repeat it: seeds, versions, hashes, options.
         memorised: training images against test images; ``None`` where that was not asked for.
+        quickly: what it cannot tell since it was quick; empty for a full one.
     """
 
     model: ModelFacts
@@ -118,11 +119,13 @@ class Audit:
     created: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     provenance: Mapping[str, Any] = field(default_factory=dict)
     memorised: Memorised | None = None
+    quickly: str = ""
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
         """What the audit says, a paragraph each."""
-        return sentences(self.panels, self.findings)
+        said = sentences(self.panels, self.findings)
+        return (*said, self.quickly) if self.quickly else said
 
     @property
     def statement(self) -> str:
@@ -186,6 +189,7 @@ def _content(audit: Audit) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "complete": audit.complete,
+        "quick": bool(audit.quickly),
         "tool": {"name": "layerscope", "version": version("layerscope")},
         "created": audit.created.isoformat(),
         "model": {**asdict(audit.model), "layers": [_layer(layer) for layer in audit.layers]},
