@@ -57,6 +57,7 @@ def test_the_audit_says_so_and_describes_noise_layers_and_heatmaps(memorising, t
     page = str(audit.document)
     assert "A narrow focus alone is not evidence of overfitting." in page
     assert "Answers under noise." in page
+    assert "layer/conv1" not in page  # no layer has a place in this document
     assert "Layers on 64 training images against 64 test images" in page
 
 

@@ -1,6 +1,7 @@
 """The section of a report on memorisation: what decides, and what is only described."""
 
 import math
+from collections.abc import Collection
 
 from layerscope.audit.described import NARROW, Described, NoiseRow, ShiftRow
 from layerscope.audit.figures import count, with_interval
@@ -21,12 +22,13 @@ _SHIFT = (
 )
 
 
-def memorisation_section(panel: Panel, found: Memorised) -> Section:
+def memorisation_section(panel: Panel, found: Memorised, shown: Collection[str] = ()) -> Section:
     """What the panel says, and what stands beside it.
 
     Args:
         panel: the memorisation panel.
         found: what it rests on.
+        shown: paths of the layers that the document has a place for.
     """
     parts: list[Part] = [Text(panel.summary)]
     if not found.reason:
@@ -41,7 +43,7 @@ def memorisation_section(panel: Panel, found: Memorised) -> Section:
     beside = found.described
     if beside.reason:
         parts.append(Text(f"Training and test images were not compared. {beside.reason}", "small"))
-    parts += [*_noise(beside), *_shifts(beside)]
+    parts += [*_noise(beside), *_shifts(beside, shown)]
     parts.append(Text(str(beside.concentration) if beside.concentration else NARROW, "small"))
     return Section("Memorisation", "memorisation", 2, tuple(parts))
 
@@ -60,7 +62,7 @@ def _noise_row(row: NoiseRow) -> tuple[str, ...]:
     return (_DATA[row.data], f"{100 * row.level:g} %", f"{row.images:,}", flips, steep)
 
 
-def _shifts(beside: Described) -> list[Part]:
+def _shifts(beside: Described, shown: Collection[str]) -> list[Part]:
     if not beside.shifts:
         return []
     train, test = beside.images
@@ -68,7 +70,8 @@ def _shifts(beside: Described) -> list[Part]:
         f"Layers on {count(train, 'training image')} against {count(test, 'test image')}, in the "
         "order of the network."
     )
-    anchors = tuple(layer_anchor(row.layer) for row in beside.shifts)
+    known = all(row.layer in shown for row in beside.shifts)
+    anchors = tuple(layer_anchor(row.layer) for row in beside.shifts) if known else ()
     rows = tuple(map(_shift_row, beside.shifts))
     table = Table(("Layer", "Shift", "Chance"), rows, caption, (1, 2), links=anchors)
     return [table, Text(_SHIFT, "small")]

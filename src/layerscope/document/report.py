@@ -120,7 +120,8 @@ def _if_run(audit: Audit, section: Section) -> list[Section]:
 
 def _memorised(audit: Audit) -> list[Section]:
     panel, found = audit.panel("memorisation"), audit.memorised
-    return [] if found is None else [memorisation_section(panel, found)]
+    shown = {row.layer.path for row in audit.layers}
+    return [] if found is None else [memorisation_section(panel, found, shown)]
 
 
 def _verdicts(audit: Audit) -> Verdicts:
