@@ -46,7 +46,7 @@ from layerscope.run.subject import forward, subject_of, versions
 from layerscope.store.directory import RunDirectory, open_run
 
 NULLS = ("noise", "twin")
-FULL = Effort(None, SAMPLE, NULLS, 16, MOST)
+FULL = Effort(None, SAMPLE, NULLS, 16, True)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Examined:
         """Heatmaps of some images, and whether to believe them."""
         read, labels = test.outputs.read, test.outputs.labels
         some = np.flatnonzero(read)
-        some = some[np.linspace(0, len(some) - 1, min(effort.gate, len(some))).round().astype(int)]
+        some = some[np.linspace(0, len(some) - 1, min(MOST, len(some))).round().astype(int)]
         shown = cases(test.predicted, labels, read, effort.shown)
         try:
             asked = question(names=self.intake.classes, seed=self.seed, batch_size=self.rows)
@@ -185,7 +185,8 @@ class Examined:
             beside = controls_of(asked, self.intake, tried.inputs, rows, photos)
             batch, places = self._batch(source, steps, shown)
             heat = heat_of(asked, self.intake, batch, rows, beside)
-            channels = unused_late(self.intake, tried.inputs, self.rows)
+            sought = tried.inputs if effort.unused else []
+            channels = unused_late(self.intake, sought, self.rows)
         except InputError as error:
             return Looks(None, str(error))
         self.tell(Progress("heatmaps", len(shown), len(shown)))
