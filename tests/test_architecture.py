@@ -33,7 +33,7 @@ ROWS = (
     ("zoo",),
     ("testing",),
     ("intake",),
-    ("focusing", "effects", "decisive", "leaking", "probing"),
+    ("focusing", "effects", "decisive", "describing", "leaking", "probing"),
     ("examining",),
     ("scope",),
     ("interfaces", "__init__", "__main__"),

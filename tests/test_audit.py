@@ -316,3 +316,40 @@ def test_channels_at_their_bound_everywhere_are_told_apart_from_silent_ones():
         in found.message
     )
     assert "all near 0" not in found.advice
+
+
+def test_a_quick_audit_looks_at_a_part_and_says_what_that_cannot_tell(folder, tmp_path):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 60, (450, 16, 16, 3)).astype(np.uint8)
+    labels = np.arange(450) % 3
+    pixels[np.arange(450), ..., 2 - labels] += 120
+    np.savez(tmp_path / "x.npz", x=pixels, y=labels)
+    arguments = [folder / "model.keras", tmp_path / "x.npz", "--train", tmp_path / "x.npz"]
+    done = audit(*arguments, "-o", tmp_path / "run", "--quick")
+    assert done.exit_code == 0, done.stderr
+    assert "This was a quick look at 200 of 450 test images." in done.stdout
+    assert "about 6.9 % either way" in done.stdout
+    assert "fewer than 1.5 % of the images may count as dead" in done.stdout
+    assert "Leaks were not sought." in done.stdout
+    content = json.loads((tmp_path / "run" / "audit.json").read_text())
+    jsonschema.validate(content, schema())
+    assert content["quick"]
+    assert content["data"]["test"]["images"] == content["data"]["train"]["images"] == 200
+    classes = content["performance"]["test"]["per_class"]
+    assert sorted(row["images"] for row in classes) == [66, 67, 67]
+    assert content["provenance"]["nulls"] == ["noise"]
+    assert "--quick" in content["panels"]["leakage"]["not_tested"][0]
+    assert content["panels"]["memorisation"]["verdict"] == "no-signs"
+    again = audit(*arguments, "-o", tmp_path / "run")
+    assert again.exit_code == 2
+    assert "another plan" in again.stderr
+
+
+def test_a_quick_audit_seeks_leaks_where_they_are_asked_for_and_refuses_a_stream(folder):
+    scope = layerscope.Scope(folder / "model.keras")
+    found = scope.audit(folder / "test", panels=["leakage", "performance"], quick=True)
+    assert "Leaks were not sought" not in found.statement
+    assert "quick" not in found.panels["leakage"].summary
+    stream = ((np.zeros((16, 16, 3), np.float32), 0) for _ in range(30))
+    with pytest.raises(InputError, match="quick audit looks at some of the images"):
+        scope.audit(stream, panels=["performance"], quick=True)

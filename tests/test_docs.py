@@ -139,7 +139,8 @@ def test_the_page_on_memorisation_has_the_lines_of_the_code():
     rows = PAGES["docs/memorisation.md"]
     line = f"reaches {100 * LIMITS.gap:.0f} %, and the lower end of the area {LIMITS.auc:.2f}"
     assert line.replace("0.", ".") in rows
-    assert f"fewer than {LIMITS.fewest} labelled images in a set" in rows
+    train, test = LIMITS.fewest_train, LIMITS.fewest_test
+    assert f"fewer than {train} labelled training images or {test} labelled test images" in rows
 
 
 @pytest.mark.parametrize("name", COMMANDS)

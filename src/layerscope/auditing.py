@@ -1,7 +1,7 @@
 """From what was measured to an audit, and from an audit to files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from layerscope.audit.clarity import Clarity, clarity, clarity_panel
+from layerscope.audit.described import Described, concentration
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
 from layerscope.audit.focus import Looks, focus_panel, unreliable_heatmap
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
@@ -186,6 +187,7 @@ def judged(
     plan: Plan,
     looked: Looks | None = None,
     leaks: Leaks | None = None,
+    beside: Described | None = None,
 ) -> Audited:
     """Apply the rules of every panel that was asked for.
 
@@ -200,6 +202,7 @@ def judged(
         plan: what was done.
         looked: heatmaps; needed for the focus panel.
         leaks: what the search for leaks found; needed for the leakage panel.
+        beside: training and test images side by side.
     """
     findings, filled = list(_of_inputs(prepared, test, train)), dict[PanelName, Panel]()
     clear: Clarity | None = None
@@ -207,7 +210,8 @@ def judged(
         depths = {path: regime(layer) for path, layer in layers.items()}
         clear = clarity(profile, depths)
         findings += clear.findings
-    for name, panel, raised in _others(panels, test, train, looked, leaks):
+    known = _memorised(test, train, looked, beside) if "memorisation" in panels else None
+    for name, panel, raised in _others(panels, test, known, looked, leaks):
         filled[name] = panel
         findings += raised
     rows: tuple[LayerResult, ...] = ()
@@ -224,6 +228,7 @@ def judged(
         train.data if train else None,
         train.performance if train else None,
         provenance=_provenance(plan),
+        memorised=known,
     )
     if clear is not None:
         filled["clarity"] = _clarity_panel(clear, result)
@@ -231,9 +236,13 @@ def judged(
     return Audited(result, profile, plan, prepared, channels, looks=looked, leaks=leaks)
 
 
-def _memorised(test: Split, train: Split | None) -> Memorised:
+def _memorised(
+    test: Split, train: Split | None, looked: Looks | None, beside: Described | None
+) -> Memorised:
     both = [None if one is None else _answers(one) for one in (train, test)]
-    return memorised(train.performance if train else None, test.performance, *both)
+    found = memorised(train.performance if train else None, test.performance, *both)
+    beside = replace(beside or Described(), concentration=concentration(looked))
+    return replace(found, described=beside)
 
 
 def _answers(split: Split) -> tuple[Floats, NDArray[np.int64]] | None:
@@ -245,7 +254,7 @@ def _answers(split: Split) -> tuple[Floats, NDArray[np.int64]] | None:
 def _others(
     panels: Sequence[PanelName],
     test: Split,
-    train: Split | None,
+    known: Memorised | None,
     looked: Looks | None,
     leaks: Leaks | None,
 ) -> Iterator[tuple[PanelName, Panel, Sequence[Finding]]]:
@@ -258,8 +267,7 @@ def _others(
         yield "focus", panel, [*unreliable_heatmap(looked.panel), *looked.unused]
     if leaks is not None:
         yield "leakage", leakage_panel(leaks), leak_findings(leaks)
-    if "memorisation" in panels:
-        known = _memorised(test, train)
+    if known is not None:
         yield "memorisation", memorisation_panel(known), memorisation_finding(known)
 
 

@@ -251,18 +251,18 @@ def unused_late(intake: Intake, inputs: Sequence[Floats], rows: int | None) -> p
 
     Args:
         intake: of the model.
-        inputs: some images, ready for the model.
+        inputs: some images, ready for the model; nothing is sought without any.
         rows: images in one pass; ``None`` for as many as fit comfortably.
 
     Returns:
         A table as `layerscope.audit.unused.unused_findings` takes it: of `LATE` layers at most,
         the last ones first.
     """
+    tables = [pd.DataFrame(columns=["layer", "channel", "images", "dead", "unused"])]
+    if not inputs or len(inputs[0]) < FEWEST:  # nothing is said on so few
+        return tables[0]
     traced = intake.fitting(inputs)
     about = explained(traced)
-    tables = [pd.DataFrame(columns=["layer", "channel", "images", "dead", "unused"])]
-    if len(inputs[0]) < FEWEST:  # nothing is said on so few
-        return tables[0]
     for tap in [tap for tap in traced.taps if tap.kind in CONVOLUTION_KINDS][: -LATE - 1 : -1]:
         try:
             cut = cut_at(about, one_layer(traced, tap.path).tensor)

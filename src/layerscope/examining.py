@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from layerscope.audit.clarity import CHANNEL_VERDICTS
+from layerscope.audit.described import Described
 from layerscope.audit.findings import PanelName
 from layerscope.audit.focus import Looked, Looks, cases
 from layerscope.audit.leakage import Leaks
+from layerscope.audit.quick import NO_LEAKS, QUICK, Effort, lost
 from layerscope.audit.result import ModelFacts
 from layerscope.audit.unused import unused_findings
 from layerscope.auditing import Audited, Split, judged
+from layerscope.describing import Labelled, describe
 from layerscope.effects import unused_late
 from layerscope.errors import InputError
 from layerscope.feed import Batch
@@ -37,14 +40,13 @@ from layerscope.run.crops import pixels_at
 from layerscope.run.evidence import collect
 from layerscope.run.local import Progress
 from layerscope.run.outputs import Outputs, of_profile, outputs
-from layerscope.run.plan import SAMPLE, Plan, planned
+from layerscope.run.plan import SAMPLE, Plan, planned, stratified
 from layerscope.run.profiling import profile
 from layerscope.run.subject import forward, subject_of, versions
 from layerscope.store.directory import RunDirectory, open_run
 
 NULLS = ("noise", "twin")
-MOST_SHOWN = 16
-"""Images whose heatmaps a report shows."""
+FULL = Effort(None, SAMPLE, NULLS, 16, True)
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,17 @@ class Examined:
         directory: str | Path | None,
         budget: int | None = None,
         declared: Sequence[str] = (),
+        quick: bool = False,
     ) -> Audited:
         """Judge the model, see `layerscope.scope.Scope.audit`."""
         intake, patterns = self.intake, [expected(words) for words in declared]
+        effort = QUICK if quick else FULL
         intake.check_batch_size(self.rows)
         intake.check_classes()
-        source, steps = intake.open(images)
+        source, steps, every = self._some(images, effort)
         prepared = intake.preparation(images)
         taps = intake.traced.resolve(layers) if "clarity" in panels else []
-        plan = self._plan(source, taps, steps, SAMPLE, NULLS, Hog().name)
+        plan = self._plan(source, taps, steps, effort.sample, effort.nulls, Hog().name)
         subject = subject_of(intake.traced, taps, steps, intake.outputs)
         size, tell = self._batch_size(taps), self.tell
         with self._kept(directory, plan) as run:
@@ -118,17 +122,26 @@ class Examined:
             else:
                 answers = outputs(source, subject.compute, size, "answers", tell)
             test = self._judgeable(answers, source)
-            trained = self._split(train) if train is not None else None
+            trained, beside = None, None
+            if train is not None:
+                trained, learned = self._split(train, effort)
+                if "memorisation" in panels:
+                    compared = taps or intake.traced.resolve(layers)
+                    beside = self._described(compared, learned, (source, steps, test.outputs))
             facts = ModelFacts(self.name, plan.model, intake.model.count_params())
-            looks = self._looks(source, steps, test) if "focus" in panels else None
-            leaks = None
+            looks = self._looks(source, steps, test, effort) if "focus" in panels else None
+            leaks = Leaks((0, 0), reason=NO_LEAKS) if quick else None
             if "leakage" in panels:
                 places = footprints(found, subject.layers.values()) if found is not None else {}
                 leaks = self._leaks(source, steps, test, budget, patterns, places)
                 leaks = self._across(leaks, source, train)
             result = judged(
-                facts, subject.layers, prepared, panels, test, trained, found, plan, looks, leaks
-            )
+                facts, subject.layers, prepared, panels, test, trained, found, plan, looks, leaks,
+                beside,
+            )  # fmt: skip
+            if quick:
+                said = lost(test.data.images, every, bool(taps), "leakage" in panels)
+                result = replace(result, result=replace(result.result, quickly=said))
             if found is not None and result.channels is not None:
                 gallery = collect(
                     subject, source, plan, found, result.channels, CHANNEL_VERDICTS, tell
@@ -138,12 +151,30 @@ class Examined:
                 result.write(run)
         return result
 
-    def _looks(self, source: Source, steps: Preprocessing | None, test: Split) -> Looks:
+    def _some(self, images: Images, effort: Effort) -> tuple[Source, Preprocessing | None, int]:
+        """The images to look at, what is done to them, and how many there are in all."""
+        source, steps = self.intake.open(images)
+        every = source.length
+        if effort.images is None:
+            return source, steps, every or 0
+        if every is None:
+            raise InputError(
+                "A quick audit looks at some of the images, and a stream has to be read to its "
+                "end: leave quick out, or give a folder, a table, an archive or an array."
+            )
+        if every > effort.images:
+            some = source.part(stratified(every, effort.images, source.labels, self.seed))
+            source = replace(some, left_out=source.left_out)
+        return source, steps, every
+
+    def _looks(
+        self, source: Source, steps: Preprocessing | None, test: Split, effort: Effort
+    ) -> Looks:
         """Heatmaps of some images, and whether to believe them."""
         read, labels = test.outputs.read, test.outputs.labels
         some = np.flatnonzero(read)
         some = some[np.linspace(0, len(some) - 1, min(MOST, len(some))).round().astype(int)]
-        shown = cases(test.predicted, labels, read, MOST_SHOWN)
+        shown = cases(test.predicted, labels, read, effort.shown)
         try:
             asked = question(names=self.intake.classes, seed=self.seed, batch_size=self.rows)
             about = asked.explained(self.intake.traced)
@@ -154,7 +185,8 @@ class Examined:
             beside = controls_of(asked, self.intake, tried.inputs, rows, photos)
             batch, places = self._batch(source, steps, shown)
             heat = heat_of(asked, self.intake, batch, rows, beside)
-            channels = unused_late(self.intake, tried.inputs, self.rows)
+            sought = tried.inputs if effort.unused else []
+            channels = unused_late(self.intake, sought, self.rows)
         except InputError as error:
             return Looks(None, str(error))
         self.tell(Progress("heatmaps", len(shown), len(shown)))
@@ -211,11 +243,14 @@ class Examined:
         names = tuple(ids[at] for at, _ in alike)
         return Batch([ready], names, [image for _, image in alike]), [at for at, _ in alike]
 
-    def _split(self, images: Images) -> Split:
-        source, steps = self.intake.open(images)
+    def _described(self, taps: Sequence[Tap], train: Labelled, test: Labelled) -> Described:
+        return describe(self.intake.traced, taps, train, test, self.rows, self.seed, self.tell)
+
+    def _split(self, images: Images, effort: Effort) -> tuple[Split, Labelled]:
+        source, steps, _ = self._some(images, effort)
         compute = forward(self.intake.traced, [], steps, self.intake.outputs)
         found = outputs(source, compute, self._batch_size([]), "training images", self.tell)
-        return self._judgeable(found, source)
+        return self._judgeable(found, source), (source, steps, found)
 
     def _judgeable(self, found: Outputs, source: Source) -> Split:
         unnamed = self.intake.classes is None

@@ -337,6 +337,7 @@ class Scope:
         directory: str | Path | None = None,
         budget: int | None = None,
         expected: Sequence[str] = (),
+        quick: bool = False,
         tell: Callable[[Progress], None] = lambda _: None,
         warn: Callable[[str], None] = as_warning,
     ) -> Audited:
@@ -356,6 +357,8 @@ class Scope:
                 takes, at most about 1,000 a class.
             expected: patterns that belong to a class, each a region ``X0,Y0,X1,Y1`` in shares of
                 the image or the path of a picture.
+            quick: look at 200 images of each set, at no untrained twins, and for leaks only where
+                that panel is named; what this cannot tell is said.
             tell: hears how far the work is.
             warn: hears what went otherwise than asked for.
 
@@ -364,7 +367,9 @@ class Scope:
         """
         examined = Examined(self._intake, self._name, self.seed, batch_size, tell, warn)
         asked = asked_panels(panels)
-        return examined.audit(images, train, asked, layers, directory, budget, expected)
+        if quick and panels is None:
+            asked = tuple(name for name in asked if name != "leakage")
+        return examined.audit(images, train, asked, layers, directory, budget, expected, quick)
 
     def effective_receptive_field(self, layer: str, images: Images | None = None) -> float:
         """Side in input pixels of the area that really moves the centre of a layer's maps.

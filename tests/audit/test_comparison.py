@@ -71,6 +71,9 @@ def test_panels_accuracy_and_channels_stand_beside_it():
     assert found.panels == (("clarity", "clear", "mixed"),)
     assert found.channels == (("dead", 1, 3),)
     assert "Accuracy: 80.0 % (95 % CI 75.0 to 85.0), then 90.0 %" in str(found)
+    assert "+10.0 points, beyond both intervals." in str(found)
+    little = compared(audit(), audit(accuracy=0.78, ci95=(0.73, 0.83)))
+    assert "-2.0 points, within an interval." in str(little)
     assert "same weights" in found.remarks[0]
     none = compared(audit(), audit(accuracy=None, ci95=None))
     assert "then not tested" in str(none)
@@ -78,12 +81,14 @@ def test_panels_accuracy_and_channels_stand_beside_it():
 
 def test_other_images_and_preprocessing_are_remarked():
     other = audit(
-        weights="b", provenance={"data": "y"}, preprocess={"name": "torch"}, complete=False
-    )
+        weights="b", provenance={"data": "y"}, preprocess={"name": "torch"}, complete=False,
+        quick=True,
+    )  # fmt: skip
     remarks = compared(audit(), other).remarks
-    assert len(remarks) == 3
+    assert len(remarks) == 4
+    assert "The second was a quick look" in remarks[1]
     assert "test images differ" in remarks[0]
-    assert "torch" in remarks[1]
+    assert "torch" in remarks[2]
 
 
 def test_runs_are_read_from_their_directories(tmp_path):

@@ -82,8 +82,8 @@ def test_the_interval_of_the_gap_is_newcombes():
 def test_what_is_missing_is_named():
     good = answers(100, 0.9, 0.9, 0)
     assert "--train" in memorised(None, performance(*good), None, good).reason
-    few = answers(20, 0.9, 0.9, 0)
-    assert "50 labelled training images" in found(few, good).reason
+    few = answers(120, 0.9, 0.9, 0)
+    assert "200 labelled training images" in found(few, good).reason
     unlabelled = Performance(reason="The images carry no labels.")
     assert "no labels" in memorised(unlabelled, performance(*good), good, good).reason
     assert memorisation_panel(found(few, good)).verdict == "not-tested"

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import audit_cases
 import pytest
 from audit_cases import table
 
-from layerscope.audit.findings import PANELS, VERDICTS, Panel
+from layerscope.audit.findings import PANELS, VERDICTS, Finding, Panel
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
 from layerscope.audit.statement import LEAK, sentences
 from layerscope.audit.vitality import vitality_findings, vitality_verdicts
@@ -21,7 +23,11 @@ TOGETHER = [
     ({"performance": "high"}, "whether a leak carries it was not tested"),
     ({"performance": "high", "leakage": "suspect"}, "beside a suspected leak"),
     ({"leakage": "confirmed-used"}, "not to be trusted"),
-    ({"memorisation": "signs"}, "were memorised"),
+    (
+        {"clarity": "clear", "performance": "high", "leakage": "not-found"},
+        "neither vouches for the other",
+    ),
+    ({"memorisation": "signs"}, "does not carry over"),
 ]
 
 
@@ -40,6 +46,30 @@ def test_a_confirmed_leak_leaves_no_good_word_for_the_accuracy():
     text = said(clarity="unclear", performance="high", leakage="confirmed-used")
     assert LEAK in text
     assert "stands" not in text
+
+
+def test_a_confirmed_leak_silences_the_accuracy_and_nothing_else():
+    text = said(clarity="clear", performance="low", leakage="confirmed-used", memorisation="signs")
+    assert LEAK in text
+    assert "does not carry over" in text
+    assert "useful features" not in text
+
+
+def test_longer_training_is_no_advice_where_training_images_are_known_by_heart():
+    low = {"clarity": "clear", "performance": "low"}
+    assert "Training longer, more data" in said(**low)
+    assert "training longer is not" in said(**low, memorisation="signs")
+    assert "Training longer" not in said(**low, memorisation="signs")
+
+
+@pytest.mark.parametrize("clear", ["clear", "mixed"])
+def test_features_that_an_architecture_has_by_itself_are_not_called_useful(clear):
+    twins = [Finding("like-untrained-twin", "Seen.", "Try.", layer=path) for path in ("a", "b")]
+    text = said(twins, clarity=clear, performance="low")
+    assert "not distinguishable from random initialisation" in text
+    assert "useful features" not in text
+    few = [replace(one, minor=True) for one in twins]
+    assert "random initialisation" not in said(few, clarity=clear, performance="low")
 
 
 def test_moderate_and_mixed_verdicts_are_not_joined_into_anything():

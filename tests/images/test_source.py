@@ -416,6 +416,11 @@ def test_a_part_keeps_ids_and_labels_in_the_order_asked_for(tmp_path, kind):
     assert labels == [int(whole.labels[i]) for i in (5, 0, 3)]
     every = np.concatenate([batch.pixels for batch in read(images, size=(4, 5), outputs=2)])
     np.testing.assert_array_equal(np.concatenate([b.pixels for b in batches]), every[[5, 0, 3]])
+    further = part.part([2, 0])
+    assert collected(further)[0] == [whole.ids[3], whole.ids[5]]
+    assert collected(further)[1] == [int(whole.labels[i]) for i in (3, 5)]
+    assert len({one.digest() for one in (whole, part, further, whole.part([1]))}) == 4
+    assert whole.part([5, 0, 3]).digest() == part.digest()
     assert whole.spread(3).ids == tuple(whole.ids[i] for i in (0, 2, 5))
     assert whole.spread(99).ids == whole.ids
 

@@ -665,14 +665,17 @@ def test_a_truncated_file_gives_one_sentence(tmp_path, suffix, share):
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_random_damage_gives_an_error_of_ours_or_a_model(tmp_path, suffix):
+@pytest.mark.parametrize(
+    "files", [pytest.param(10, id="few"), pytest.param(100, id="many", marks=pytest.mark.slow)]
+)
+def test_random_damage_gives_an_error_of_ours_or_a_model(tmp_path, suffix, files):
     path = saved(tiny(), tmp_path / f"model{suffix}")
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     random = np.random.default_rng(0)
     outcomes = set()
-    for _ in range(20):
+    for _ in range(files):
         hurt = whole.copy()
-        where = random.integers(0, len(hurt), 200)
+        where = random.integers(0, len(hurt), random.choice([1, 10, 200]))
         hurt[where] = random.integers(0, 256, len(where))
         path.write_bytes(hurt.tobytes())
         try:
@@ -680,6 +683,19 @@ def test_random_damage_gives_an_error_of_ours_or_a_model(tmp_path, suffix):
         except ModelError as error:
             outcomes.add(type(error))
     assert LoadError in outcomes
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGSEGV)", "time.sleep(60)"])
+def test_a_file_that_ends_or_halts_its_reader_is_damaged_and_this_process_lives(
+    tmp_path, monkeypatch, end
+):
+    path = saved(tiny(), tmp_path / "model.h5")
+    reader = tmp_path / "reader.py"
+    reader.write_text(f"import os, signal, time\n{end}\n")
+    monkeypatch.setattr("layerscope.model.hdf5_trial.__file__", str(reader))
+    monkeypatch.setattr("layerscope.model.hdf5_trial._SECONDS", 5)
+    with pytest.raises(LoadError, match="reading it ends or halts the program that does"):
+        load(path)
 
 
 def test_weights_without_a_model_say_how_to_use_them(tmp_path):

@@ -175,6 +175,9 @@ def _remarks(before: Read, after: Read) -> list[str]:
     data = [(read.get("provenance") or {}).get("data") for read in (before, after)]
     if data[0] != data[1]:
         said.append(f"The test images differ ({images[0]:,} and {images[1]:,}).")
+    if before.get("quick", False) != after.get("quick", False):
+        which = "second" if after.get("quick") else "first"
+        said.append(f"The {which} was a quick look: what it lacks may not have been looked for.")
     if before["preprocess"]["name"] != after["preprocess"]["name"]:
         names = " and ".join(read["preprocess"]["name"] for read in (before, after))
         said.append(f"The preprocessing differs ({names}).")
@@ -186,7 +189,7 @@ def _remarks(before: Read, after: Read) -> list[str]:
 def _lines(found: Comparison) -> list[str]:
     said = list(found.remarks)
     first, second = ("not tested" if one is None else with_interval(*one) for one in found.accuracy)
-    said.append(f"Accuracy: {first}, then {second}.")
+    said.append(f"Accuracy: {first}, then {second}{_rise(found)}.")
     said += [f"Panel {name}: {before}, then {after}." for name, before, after in found.panels]
     said += _listing("Appeared", found.appeared)
     said += _listing("Vanished", found.vanished)
@@ -200,6 +203,16 @@ def _lines(found: Comparison) -> list[str]:
         said.append(f"Channels: {', '.join(counts)}.")
     said.append(f"Findings that stayed as they were: {found.same}.")
     return said
+
+
+def _rise(found: Comparison) -> str:
+    """By how much the accuracy changed, and whether beyond what the intervals leave open."""
+    first, second = found.accuracy
+    if first is None or second is None or first[0] == second[0]:
+        return ""
+    apart = not (_within(first[0], second[1]) or _within(second[0], first[1]))
+    words = "beyond both intervals" if apart else "within an interval"
+    return f": {100 * (second[0] - first[0]):+.1f} points, {words}"
 
 
 def _listing(word: str, findings: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -5,12 +5,13 @@ that tells the two apart. Either alone is ordinary for a sound net that saw litt
 heatmap is narrow says nothing about it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from layerscope.audit.described import Described
 from layerscope.audit.figures import Interval, count, with_interval
 from layerscope.audit.findings import Effect, Finding, Panel, untested
 from layerscope.audit.performance import Performance, answers_of
@@ -18,17 +19,20 @@ from layerscope.audit.performance import Performance, answers_of
 
 @dataclass(frozen=True)
 class MemorisationLimits:
-    """Where signs begin: clearly above what little data does to a clean net (science, section 6).
+    """Where signs begin: clearly above what little data does to a clean net (docs/evidence.md).
 
     Attributes:
         gap: what the lower end of the gap must reach.
         auc: what the lower end of the area under the ROC curve must reach.
-        fewest: labelled images of each set below which nothing is said.
+        fewest_train: labelled training images below which nothing is said: a clean net that saw a
+            hundred images knows them about as well as one that memorised thousands.
+        fewest_test: the same for test images.
     """
 
     gap: float = 0.15
-    auc: float = 0.70
-    fewest: int = 50
+    auc: float = 0.65
+    fewest_train: int = 200
+    fewest_test: int = 50
 
 
 LIMITS = MemorisationLimits()
@@ -47,6 +51,7 @@ class Memorised:
             where it does not tell them apart.
         auc_ci95: its 95 % interval (DeLong 1988).
         reason: why nothing can be said; empty otherwise.
+        described: what stands beside it and decides nothing.
     """
 
     train: int = 0
@@ -56,6 +61,7 @@ class Memorised:
     auc: float = 0.5
     auc_ci95: Interval = (0.0, 1.0)
     reason: str = ""
+    described: Described = field(default_factory=Described)
 
     @property
     def signs(self) -> bool:
@@ -80,13 +86,13 @@ def memorised(
     """
     if train is None or of_train is None:
         return Memorised(reason="No training images were given (--train).")
-    for name, found in (("training", train), ("test", test)):
+    fewest = LIMITS.fewest_train, LIMITS.fewest_test
+    for name, found, least in zip(("training", "test"), (train, test), fewest, strict=True):
         if found.accuracy is None:
             return Memorised(reason=f"Of the {name} images: {found.reason}")
-        if found.images < LIMITS.fewest:
+        if found.images < least:
             return Memorised(
-                reason=f"It takes {LIMITS.fewest} labelled {name} images, and there are "
-                f"{found.images}."
+                reason=f"It takes {least} labelled {name} images, and there are {found.images}."
             )
     sure = [_confidence(one) for one in (of_train, of_test) if one is not None]
     if len(sure) < 2 or any(one is None for one in sure):

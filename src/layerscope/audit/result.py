@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 
 from layerscope.audit.clarity import Counts, added, counts
+from layerscope.audit.described import to_dict as _described
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName, untested
 from layerscope.audit.learned import Learned
+from layerscope.audit.memorisation import Memorised
 from layerscope.audit.performance import Performance
 from layerscope.audit.statement import sentences
 from layerscope.vocabulary import Alternative, Layer, Skipped
@@ -100,6 +102,8 @@ class Audit:
         complete: False where the audit was cut short.
         created: when it was made, with its time zone.
         provenance: what else is needed to repeat it: seeds, versions, hashes, options.
+        memorised: training images against test images; ``None`` where that was not asked for.
+        quickly: what it cannot tell since it was quick; empty for a full one.
     """
 
     model: ModelFacts
@@ -114,11 +118,14 @@ class Audit:
     complete: bool = True
     created: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    memorised: Memorised | None = None
+    quickly: str = ""
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
         """What the audit says, a paragraph each."""
-        return sentences(self.panels, self.findings)
+        said = sentences(self.panels, self.findings)
+        return (*said, self.quickly) if self.quickly else said
 
     @property
     def statement(self) -> str:
@@ -182,6 +189,7 @@ def _content(audit: Audit) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "complete": audit.complete,
+        "quick": bool(audit.quickly),
         "tool": {"name": "layerscope", "version": version("layerscope")},
         "created": audit.created.isoformat(),
         "model": {**asdict(audit.model), "layers": [_layer(layer) for layer in audit.layers]},
@@ -194,6 +202,7 @@ def _content(audit: Audit) -> dict[str, Any]:
             "test": _performance(audit.performance),
             "train": _performance(audit.train_performance) if audit.train_performance else None,
         },
+        "memorisation": audit.memorised and _memorised(audit.memorised),
         "panels": {name: asdict(audit.panel(name)) for name in PANELS},
         "channels": dict(audit.channels),
         "findings": [_finding(found) for found in audit.findings],
@@ -248,6 +257,19 @@ def _performance(found: Performance) -> dict[str, Any]:
             for row in found.confused
         ],
         "notes": found.notes,
+    }
+
+
+def _memorised(found: Memorised) -> dict[str, Any]:
+    tested = not found.reason
+    return {
+        "train_images": found.train,
+        "test_images": found.test,
+        "gap": found.gap if tested else None,
+        "gap_ci95": _interval(found.gap_ci95) if tested else None,
+        "auc": found.auc if tested else None,
+        "auc_ci95": _interval(found.auc_ci95) if tested else None,
+        "described": _described(found.described),
     }
 
 

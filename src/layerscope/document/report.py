@@ -1,7 +1,8 @@
 """The report of an audit: from its result to the parts of a document.
 
-Order: what it says, the panels, the findings with the gravest first, performance, heatmaps, layer
-by layer, the data and how it was prepared, how to repeat it, and what was not tested.
+Order: what it says, the panels, the findings with the gravest first, performance, memorisation,
+leaks, heatmaps, layer by layer, the data and how it was prepared, how to repeat it, and what was
+not tested.
 """
 
 from collections import Counter
@@ -19,6 +20,7 @@ from layerscope.document.compose import shape_of
 from layerscope.document.layers import reading, sections
 from layerscope.document.leaks import leak_sections
 from layerscope.document.looks import focus_sections
+from layerscope.document.memorised import memorisation_section
 from layerscope.document.parts import (
     Document,
     FindingCard,
@@ -98,6 +100,7 @@ def report(
             Section("Panels", "panels", 2, (_verdicts(audit), Text(_NO_SCORE, "small"))),
             *_findings(audit.findings),
             *_if_run(audit, Section("Performance", "performance", 2, _performance(audit))),
+            *_memorised(audit),
             *(leak_sections(audit.panel("leakage"), leaks) if leaks else ()),
             *(focus_sections(audit.panel("focus"), looks, audit.test.classes) if looks else ()),
             Section("Layers", "layers", 2, _layers(audit, gallery)),
@@ -113,6 +116,12 @@ def report(
 def _if_run(audit: Audit, section: Section) -> list[Section]:
     """The section of a panel, if that was asked for."""
     return [section] if section.anchor in audit.panels else []
+
+
+def _memorised(audit: Audit) -> list[Section]:
+    panel, found = audit.panel("memorisation"), audit.memorised
+    shown = {row.layer.path for row in audit.layers}
+    return [] if found is None else [memorisation_section(panel, found, shown)]
 
 
 def _verdicts(audit: Audit) -> Verdicts:

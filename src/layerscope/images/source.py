@@ -404,12 +404,8 @@ def _read_array(array: Array, y: Any, wanted: _Wanted) -> Source:
 
 def _read_archive(archive: arrays.Archive, wanted: _Wanted) -> Source:
     _check_fit(archive.shape, wanted)
-    return _read_blocks(
-        lambda: arrays.archive_rows(archive, wanted.batch_size),
-        archive.shape[0],
-        archive.labels,
-        wanted,
-    )
+    rows = partial(arrays.archive_rows, archive, wanted.batch_size)
+    return _read_blocks(rows, archive.shape[0], archive.labels, wanted)
 
 
 def _read_blocks(
@@ -441,7 +437,10 @@ def _read_blocks(
                 given = None if labels.values is None else labels.values[now]
                 yield ImageBatch(pixels, tuple(ids[place] for place in now), given)
 
-        return _source(tuple(ids[i] for i in asked), _labels_at(labels, places), some)
+        made = _source(tuple(ids[i] for i in asked), _labels_at(labels, places), some)
+        made._part = lambda fewer: part(asked[list(fewer)].tolist())
+        made._digest = lambda: hashlib.sha256(f"{digest()} {asked.tolist()}".encode()).hexdigest()
+        return made
 
     def digest() -> str:
         found = hashlib.sha256(b"" if labels.values is None else labels.values.tobytes())

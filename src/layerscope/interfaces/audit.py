@@ -73,6 +73,7 @@ def run(
     quiet: bool,
     leakage: Leakage = Leakage(),
     summary: Path | None = None,
+    quick: bool = False,
 ) -> int:
     """Audit, print, and return the exit code.
 
@@ -89,6 +90,7 @@ def run(
             directory=output,
             budget=leakage.budget,
             expected=leakage.expected,
+            quick=quick,
             tell=tell,
             warn=warn,
         )

@@ -39,6 +39,7 @@ from layerscope.interfaces.options import (
     Panels,
     Pasted,
     Preprocess,
+    Quick,
     Quiet,
     RegionOf,
     Resize,
@@ -385,6 +386,7 @@ def audit(
     expected: Expected = None,
     max_skipped: MaxSkipped = 0.05,
     budget: Budget = None,
+    quick: Quick = False,
     summary: Summary = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only audit.json.")] = False,
     preprocess: Preprocess = "auto",
@@ -420,6 +422,7 @@ def audit(
         quiet,
         Leakage(tuple(expected or ()), budget),
         summary,
+        quick,
     )
     raise typer.Exit(code)
 

@@ -202,6 +202,14 @@ Budget = Annotated[
 Summary = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write what it says as Markdown.")
 ]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="Look at 200 images of each set, at no untrained twins, and for no leaks unless "
+        "--panels names them. The report says what this cannot tell.",
+    ),
+]
 MaxSkipped = Annotated[
     float,
     typer.Option(

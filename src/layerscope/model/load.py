@@ -23,6 +23,7 @@ from layerscope.errors import (
     MissingFileError,
     ModelError,
 )
+from layerscope.model.hdf5_trial import survives
 from layerscope.model.safety import (
     Allowed,
     Node,
@@ -180,6 +181,9 @@ def _read_keras(path: Path) -> Saved:
 def _read_h5(path: Path) -> Saved:
     if zipfile.is_zipfile(path):
         raise LoadError(f"{quote(path)} is a zip archive: rename it to end in .keras.")
+    # The weights in a .keras file have a checksum that zipfile compares; an .h5 file has none.
+    if not survives(str(path)):
+        raise damaged(path, "reading it ends or halts the program that does")
     try:
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")

@@ -19,6 +19,7 @@ from layerscope.testing.planted.maps import (
     positional,
     swapped,
 )
+from layerscope.testing.planted.memorising import Memorising, memorising_net
 from layerscope.testing.planted.nets import Digits, digit_net, digits
 from layerscope.testing.planted.stamps import Stamped, stamp_net, stamped, trained_stamp_net
 from layerscope.testing.planted.truth import Channels, Kind, Planted, lively
@@ -34,6 +35,7 @@ __all__ = [
     "Channels",
     "Digits",
     "Kind",
+    "Memorising",
     "Planted",
     "Stamped",
     "blurred",
@@ -47,6 +49,7 @@ __all__ = [
     "indicator",
     "jittered",
     "lively",
+    "memorising_net",
     "noisy",
     "positional",
     "reinitialised",

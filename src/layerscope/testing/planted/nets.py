@@ -40,6 +40,23 @@ def digits(count: int, part: str = "train") -> Digits:
     Raises:
         EnvironmentFailure: the package is not installed.
     """
+    return _ready(*_stored(part, slice(count)))
+
+
+def drawn_digits(count: int, part: str, random: np.random.Generator) -> Digits:
+    """Images of MNIST drawn without replacement; see `digits`."""
+    images, labels = _stored(part, slice(None))
+    some = random.choice(len(labels), count, replace=False)
+    return _ready(images[some], labels[some])
+
+
+def _ready(images: NDArray[np.uint8], labels: NDArray[Any]) -> Digits:
+    pixels: Floats = images[..., None].astype(np.float32)
+    pixels /= 255
+    return Digits(pixels, labels.astype(np.int64))
+
+
+def _stored(part: str, which: slice) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     import zarr  # heavy, and needed here alone
 
     spec = importlib.util.find_spec("pureml")  # found and not imported: only its file is wanted
@@ -52,9 +69,7 @@ def digits(count: int, part: str = "train") -> Digits:
         )
     with zarr.storage.ZipStore(file, mode="r") as store:
         group: Any = zarr.open_group(store, mode="r")
-        images = group[f"{part}_images"][:count]
-        labels = group[f"{part}_labels"][:count]
-    return Digits(images[..., None].astype(np.float32) / 255, labels.astype(np.int64))
+        return group[f"{part}_images"][which], group[f"{part}_labels"][which]
 
 
 def digit_net(seed: int = 0, images: int = 3000, epochs: int = 4, width: int = 16) -> keras.Model:
