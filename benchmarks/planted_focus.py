@@ -117,7 +117,7 @@ def mosaics() -> Rows:
     random = np.random.default_rng(5)
     photos = [zoo.photo(name) for name in zoo.PHOTOS]
     crops = []
-    for photo in photos * 3:
+    for photo in photos * 4:
         side = int(random.uniform(0.6, 1) * min(photo.shape[:2]))
         y, x = (int(random.integers(0, extent - side + 1)) for extent in photo.shape[:2])
         crop = Image.fromarray(photo[y : y + side, x : x + side]).resize((224, 224))
