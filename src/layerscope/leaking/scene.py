@@ -107,7 +107,7 @@ def scene(
     found = [(at, x) for at, x in pixels_at(source, places) if x.shape == first.shape]
     at = np.array([place for place, _ in found])
     ids = source.ids or ()
-    photos = None if source.photos is None else [source.photos[place] for place in at]
+    photos = _photos(source, at)
     likely = are_probabilities(predictions[known])
     return Scene(
         np.stack([image for _, image in found]).astype(np.float32),
@@ -117,9 +117,17 @@ def scene(
         tuple(classes),
         _predicting(compute, rows, likely),
         seed,
-        None if photos is None else np.unique(photos, return_inverse=True)[1],
+        photos,
         _recoding(source, at, first.shape, how),
     )
+
+
+def _photos(source: Source, at: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """A number per image, where any two were cut from one photo."""
+    if source.photos is None:
+        return None
+    names, of = np.unique([source.photos[place] for place in at], return_inverse=True)
+    return None if len(names) == len(at) else of.astype(np.int64)
 
 
 def _spread(labels: NDArray[np.int64], known: NDArray[np.int64], size: int) -> list[int]:
