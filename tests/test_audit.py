@@ -338,6 +338,7 @@ def test_a_quick_audit_looks_at_a_part_and_says_what_that_cannot_tell(folder, tm
     classes = content["performance"]["test"]["per_class"]
     assert sorted(row["images"] for row in classes) == [66, 67, 67]
     assert content["provenance"]["nulls"] == ["noise"]
+    assert "There is no untrained twin" in (tmp_path / "run" / "report.html").read_text()
     assert "--quick" in content["panels"]["leakage"]["not_tested"][0]
     assert content["panels"]["memorisation"]["verdict"] == "no-signs"
     again = audit(*arguments, "-o", tmp_path / "run")

@@ -182,7 +182,9 @@ class Examined:
             self.tell(Progress("heatmaps", 0, len(shown)))
             tried, places = self._batch(source, steps, some.tolist())
             photos = [source.photos[at] for at in places] if source.photos else None
-            beside = controls_of(asked, self.intake, tried.inputs, rows, photos)
+            beside = controls_of(
+                asked, self.intake, tried.inputs, rows, photos, "twin" in effort.nulls
+            )
             batch, places = self._batch(source, steps, shown)
             heat = heat_of(asked, self.intake, batch, rows, beside)
             sought = tried.inputs if effort.unused else []

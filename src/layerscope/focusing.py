@@ -196,6 +196,7 @@ def controls_of(
     inputs: Sequence[Array],
     rows: int,
     photos: Sequence[str] | None = None,
+    with_twin: bool = True,
 ) -> Beside:
     """The controls that all heatmaps of a question share.
 
@@ -206,13 +207,14 @@ def controls_of(
             `layerscope.focus.gate.MOST`.
         rows: images in one pass.
         photos: what each was cut from; by default each is one of its own.
+        with_twin: whether an untrained twin stands beside them.
     """
     about = asked.explained(intake.fitting(inputs))
     index = np.full(len(inputs[0]), PREDICTED, np.int64)
     job = _of_inputs(asked, about, inputs, index, rows)
     preprocessing = intake.named.name if intake.named else "auto"
     named = {"preprocessing": preprocessing, "versions": versions()}
-    return beside(asked.method, job, None if callable(asked.target) else named, photos)
+    return beside(asked.method, job, None if callable(asked.target) else named, photos, with_twin)
 
 
 def _job(asked: Question, batch: Batch, traced: TracedModel, rows: int, past: int) -> Job:

@@ -32,6 +32,8 @@ from layerscope.model.weights import weights_hash
 from layerscope.store.cache import cached_arrays, remembered_arrays
 from layerscope.vocabulary import Floats
 
+_OF_METHOD = ("method", "parameters", "layer", "twin")
+"""What the test of the rivals does not depend on."""
 _BESIDE = ("mosaic_focus", "other_class", "twin", "complexity_rise")
 
 
@@ -66,6 +68,7 @@ def beside(
     job: Job,
     named: Mapping[str, Any] | None,
     photos: Sequence[str] | None = None,
+    with_twin: bool = True,
 ) -> Beside:
     """Make a twin and test the method, on at most `layerscope.focus.gate.MOST` images.
 
@@ -78,13 +81,9 @@ def beside(
         named: what the result depends on apart from model, images and parameters, as a JSON
             object; ``None`` if it cannot be named, so that nothing is kept.
         photos: what each image was cut from; by default each is one of its own.
+        with_twin: whether there is to be a twin, which takes as long as many heatmaps.
     """
-    explained = job.explained
-    try:
-        twin: Twin | None = _twin(explained.traced, job)
-        reason = ""
-    except ModelError as error:
-        twin, reason = None, str(error)
+    twin, reason = _twin(job.explained.traced, job) if with_twin else (None, "none was asked for.")
     key = None if named is None else _key(method, job, named)
     groups = groups_of(job.pixels, photos)
     return Beside(method, _gate(method, job, twin, key, groups), twin, reason)
@@ -120,7 +119,12 @@ def _gate(
         return replace(few, reason=f"{few.reason}; {aside}")
     if key is None:
         return _said(_tested(method, job, twin, None) | {"groups": groups})
-    seen = {**key, "inputs": _digest(job.inputs), "groups": groups.tolist()}
+    seen = {
+        **key,
+        "inputs": _digest(job.inputs),
+        "groups": groups.tolist(),
+        "twin": twin is not None,
+    }
 
     def compute() -> dict[str, Array]:
         return _tested(method, job, twin, seen) | {"groups": groups}
@@ -148,7 +152,7 @@ def _tested(
         return {"ends": ends(about, about.index), "curves": curves(about, about.index, others)}
 
     # They are the same for every method.
-    shared = {k: v for k, v in (key or {}).items() if k not in ("method", "parameters", "layer")}
+    shared = {k: v for k, v in (key or {}).items() if k not in _OF_METHOD}
     known = (
         cached_arrays({**shared, "of": "rivals"}, ("ends", "curves"), of_rivals)
         if key
@@ -172,7 +176,7 @@ def _numbers(method: Method, job: Job, chosen: Indices, maps: Floats, twin: Twin
         sanity.mosaic_focus(job, chosen, run),
         sanity.other_class(few, chosen[: len(own)], own, run),
         sanity.resemblance(own, of_twin),
-        sanity.complexity_rise(own, of_twin),
+        sanity.complexity_rise(own, of_twin) if twin else np.empty(0),
     )
     known = [values[np.isfinite(values)] for values in found]
     return np.array([values.mean() if len(values) else np.nan for values in known])
@@ -187,12 +191,18 @@ def _of_twin(job: Job, twin: Twin) -> Job:
     return replace(job, explained=replace(job.explained, weights=twin.weights))
 
 
-def _twin(traced: TracedModel, job: Job) -> Twin:
-    """One twin for all methods; its BatchNorm statistics come from the first images seen."""
-    found: Twin = traced.once(
-        ("twin of heatmaps", job.seed), lambda: untrained_twin(traced, job.inputs, job.seed)
-    )
-    return found
+def _twin(traced: TracedModel, job: Job) -> tuple[Twin | None, str]:
+    """One twin for all methods, or why there is none.
+
+    Its BatchNorm statistics come from the first images seen.
+    """
+    try:
+        found: Twin = traced.once(
+            ("twin of heatmaps", job.seed), lambda: untrained_twin(traced, job.inputs, job.seed)
+        )
+    except ModelError as error:
+        return None, str(error)
+    return found, ""
 
 
 def _key(method: Method, job: Job, named: Mapping[str, Any]) -> dict[str, Any]:
