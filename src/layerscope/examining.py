@@ -24,8 +24,8 @@ from layerscope.feed import Batch
 from layerscope.focus.gate import MOST
 from layerscope.focusing import controls_of, heat_of, question
 from layerscope.images import Preprocessing, Source
+from layerscope.images.region import Region
 from layerscope.intake import MOST_IMAGES, Images, Intake
-from layerscope.leakage.copies import Area
 from layerscope.leakage.expected import Expected, expected
 from layerscope.leaking.footprints import footprints
 from layerscope.leaking.scene import scene
@@ -122,7 +122,7 @@ class Examined:
             else:
                 answers = outputs(source, subject.compute, size, "answers", tell)
             test = self._judgeable(answers, source)
-            trained, beside = None, None
+            trained, learned, beside = None, None, None
             if train is not None:
                 trained, learned = self._split(train, effort)
                 if "memorisation" in panels:
@@ -134,7 +134,7 @@ class Examined:
             if "leakage" in panels:
                 places = footprints(found, subject.layers.values()) if found is not None else {}
                 leaks = self._leaks(source, steps, test, budget, patterns, places)
-                leaks = self._across(leaks, source, train)
+                leaks = self._across(leaks, source, learned[0] if learned else None)
             result = judged(
                 facts, subject.layers, prepared, panels, test, trained, found, plan, looks, leaks,
                 beside,
@@ -204,7 +204,7 @@ class Examined:
         test: Split,
         budget: int | None,
         declared: Sequence[Expected],
-        places: Mapping[int, Sequence[Area]],
+        places: Mapping[int, Sequence[Region]],
     ) -> Leaks:
         """Patterns that give classes away, and what they do to the answers."""
         answers, labels = test.outputs.predictions, test.outputs.labels
@@ -222,12 +222,11 @@ class Examined:
         files = [str(paths[name]) for name in seen.names] if paths else None
         return search(seen, files, self.tell, budget, declared, places)
 
-    def _across(self, leaks: Leaks, test: Source, train: Images | None) -> Leaks:
+    def _across(self, leaks: Leaks, test: Source, train: Source | None) -> Leaks:
         """With the pictures that are among the training images, too."""
-        source = None if train is None else self.intake.open(train)[0]
-        if source is None or source.length is None or test.length is None:
+        if train is None or train.length is None or test.length is None:
             return leaks
-        found, left = repeated(test, source, self.tell)
+        found, left = repeated(test, train, self.tell)
         both = (*leaks.repeated, found) if found.groups else leaks.repeated
         left_out = (*leaks.open_questions, left) if left else leaks.open_questions
         return replace(leaks, repeated=both, open_questions=left_out)

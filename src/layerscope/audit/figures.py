@@ -22,7 +22,7 @@ def with_interval(share: float, ci95: Interval | None) -> str:
     """Return a share and its 95 % interval in words."""
     if ci95 is None:
         return percent(share)
-    low, high = (f"{round(100 * limit, 1) + 0.0:.1f}" for limit in ci95)
+    low, high = (f"{100 * limit:z.1f}" for limit in ci95)
     return f"{percent(share)} (95 % CI {low} to {high})"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from layerscope.audit.figures import conjoined, count, listed, percent
 from layerscope.audit.findings import Effect, Finding, Panel, untested
+from layerscope.images.region import shares
 from layerscope.interventions.transplant import Shift, Transplanted
 from layerscope.leakage.copies import Copies
 from layerscope.leakage.power import Power
@@ -282,9 +283,9 @@ def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
             f", moves {percent(effect.moved[0])} (CI {100 * low:.0f}-{100 * high:.0f}) of "
             f"{number} other-class images to {leak.of.name}, and the same box from unrelated "
             f"images {percent(effect.moved[1])}. The probability of {leak.of.name} rises by "
-            f"{_two(effect.same.value)} more than with the control (95 % CI "
-            f"{_two(effect.same.low)} to {_two(effect.same.high)}), at random places by "
-            f"{_two(effect.anywhere.value)}."
+            f"{effect.same.value:z.2f} more than with the control (95 % CI "
+            f"{effect.same.low:z.2f} to {effect.same.high:z.2f}), at random places by "
+            f"{effect.anywhere.value:z.2f}."
         )
     if leak.covers > LIMITS.box:
         message += f" The box covers {percent(leak.covers)} of the image."
@@ -292,25 +293,19 @@ def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
         message += f" Without it the class loses {leak.necessity:.2f}."
     if leak.expected:
         message += " It was declared to belong to the class."
-    height, width = size
     return [
         Finding(
             kind,
             message,
             DECLARED if leak.expected else _ADVICE[kind],
             classes=(leak.of,),
-            region=(x0 / width, y0 / height, x1 / width, y1 / height),
+            region=shares(copies.box, size),
             effect=_effect(effect.same) if effect else None,
             p=leak.p if np.isfinite(leak.p) else None,
             images=len(effect.recipients) if effect else leak.images,
             minor=leak.expected,
         )
     ]
-
-
-def _two(value: float) -> str:
-    """Two decimals, 0.00 without a sign."""
-    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _effect(shift: Shift) -> Effect:
@@ -324,8 +319,8 @@ def _of_region(leak: ClassLeak) -> list[Finding]:
         Finding(
             "small-decisive-region",
             f"A patch of class {leak.of.name} from one small region raises its probability in "
-            f"images of other classes by {_two(leak.region_effect.value)} (95 % CI "
-            f"{_two(leak.region_effect.low)} to {_two(leak.region_effect.high)}). Nothing there "
+            f"images of other classes by {leak.region_effect.value:z.2f} (95 % CI "
+            f"{leak.region_effect.low:z.2f} to {leak.region_effect.high:z.2f}). Nothing there "
             "repeats from image to image, as a mark would: small objects do this too.",
             "Look at what lies there. This is information and no leak.",
             classes=(leak.of,),
@@ -355,8 +350,8 @@ def _of_properties(whole: Iterable[WholeLeak]) -> list[Finding]:
         if leak.effect is not None:
             message += (
                 f" Given to images of other classes, it raises the probability of {leak.of.name} "
-                f"by {_two(leak.effect.value)} more than the same from a third class (95 % CI "
-                f"{_two(leak.effect.low)} to {_two(leak.effect.high)}, {leak.recipients} images)."
+                f"by {leak.effect.value:z.2f} more than the same from a third class (95 % CI "
+                f"{leak.effect.low:z.2f} to {leak.effect.high:z.2f}, {leak.recipients} images)."
             )
         found.append(
             Finding(

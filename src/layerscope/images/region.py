@@ -9,6 +9,12 @@ Region: TypeAlias = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions 0..1 of the image, origin top left."""
 
 
+def shares(box: Sequence[float], size: tuple[int, int]) -> Region:
+    """A box in pixels, x0, y0, x1, y1, of an image of that height and width, as a region."""
+    (x0, y0, x1, y1), (height, width) = box, size
+    return x0 / width, y0 / height, x1 / width, y1 / height
+
+
 def read_region(given: str | Sequence[float]) -> Region:
     """Read ``X0,Y0,X1,Y1``, or take four numbers.
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from layerscope.images.region import Region
 from layerscope.leakage.aligning import Box, grown, mean_of_box
 from layerscope.leakage.pool import Pool, pooled
 from layerscope.leakage.seeking import Square, Template, highest, sought
@@ -33,10 +34,6 @@ _SHARED = 0.2
 """Copy share from which on another class may share the mark, if it is half of the class's own."""
 _STILL = 1.5
 """Pixels between the quartiles of the places of a mark that stays in one place."""
-
-
-Area = tuple[float, float, float, float]
-"""x0, y0, x1, y1 as shares of the image."""
 
 
 class Interval(NamedTuple):
@@ -105,7 +102,7 @@ def find_copies(
     classes: Sequence[int] | None = None,
     seed: int = 0,
     pool: Pool | None = None,
-    places: Mapping[int, Sequence[Area]] | None = None,
+    places: Mapping[int, Sequence[Region]] | None = None,
     everywhere: bool = True,
 ) -> tuple[Copies, ...]:
     """Search the patch of each class that recurs most inside against outside.
@@ -139,7 +136,7 @@ def find_copies(
 
 
 def copies_of(
-    pool: Pool, name: int, seed: int = 0, places: Sequence[Area] = (), everywhere: bool = True
+    pool: Pool, name: int, seed: int = 0, places: Sequence[Region] = (), everywhere: bool = True
 ) -> Copies:
     """Search one class of a pool; boxes are in pixels of the pool."""
     template = sought(pool, name, [_square(pool, place) for place in places], everywhere)
@@ -160,7 +157,7 @@ def copies_of(
     return replace(found, score=score, lead=lead, p=p, judged=(len(own), len(away)), shared=shared)
 
 
-def _square(pool: Pool, place: Area) -> Square:
+def _square(pool: Pool, place: Region) -> Square:
     """The square in the middle of a part of the image, at most half of it long."""
     height, width = pool.images.shape[1:3]
     x0, y0, x1, y1 = place

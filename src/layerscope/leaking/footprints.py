@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.leakage.copies import Area
+from layerscope.images.region import Region
 from layerscope.measures.depth import seen_by
 from layerscope.profile import Profile
 from layerscope.vocabulary import Layer
@@ -20,7 +20,7 @@ MOST = 3
 """Places for a class."""
 
 
-def footprints(profile: Profile, layers: Iterable[Layer]) -> dict[int, list[Area]]:
+def footprints(profile: Profile, layers: Iterable[Layer]) -> dict[int, list[Region]]:
     """Where channels that one class excites most look, by class; nominations and no verdicts.
 
     Args:
@@ -32,7 +32,7 @@ def footprints(profile: Profile, layers: Iterable[Layer]) -> dict[int, list[Area
         first, `MOST` at most.
     """
     labels = profile.images["label"].to_numpy(np.int64)
-    found: dict[int, list[tuple[float, Area]]] = {}
+    found: dict[int, list[tuple[float, Region]]] = {}
     for layer in layers:
         height, width = layer.shape[:2]
         lists = profile.exemplars.get(layer.path)
@@ -66,9 +66,9 @@ def _told(
     return (label, share) if label >= 0 and share >= _OF_ONE and spread <= _SPREAD else None
 
 
-def _first(places: list[tuple[float, Area]]) -> list[Area]:
+def _first(places: list[tuple[float, Region]]) -> list[Region]:
     """The best few, none with its middle in one before it."""
-    kept: list[Area] = []
+    kept: list[Region] = []
     for _, area in sorted(places, key=lambda one: -one[0]):
         x, y = (area[0] + area[2]) / 2, (area[1] + area[3]) / 2
         if len(kept) < MOST and not any(

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.audit.leakage import ClassLeak
-from layerscope.interventions.transplant import paired, pasted, rise, shift
+from layerscope.images.region import shares
+from layerscope.interventions.transplant import paired, pasted
 from layerscope.leaking.patterns import RECIPIENTS
-from layerscope.leaking.scene import Scene, unrelated
+from layerscope.leaking.scene import Scene, compared, unrelated
 from layerscope.vocabulary import Floats
 
 Boxes = NDArray[np.int64]
@@ -47,16 +48,11 @@ def scanned(seen: Scene, leak: ClassLeak, recipients: NDArray[np.int64]) -> Clas
     others = recipients[half:]
     givers = paired(random, len(others), donors[len(donors) // 2 :])
     controls = unrelated(seen, others, [label], random)
-    onto, base = seen.pixels[others], seen.answers[others, label]
     boxes = np.repeat(best[None], len(others), 0)
-    marked, control = (
-        rise(seen.predict, pasted(onto, seen.pixels[from_], boxes), label, base)
-        for from_ in (givers, controls)
+    found = compared(
+        seen, label, others, givers, controls, lambda onto, by: pasted(onto, by, boxes)
     )
-    found = shift(marked, control, others, givers, controls, seen.seed)
-    x0, y0, x1, y1 = best.tolist()
-    region = (x0 / width, y0 / height, x1 / width, y1 / height)
-    return replace(leak, region=region, region_effect=found)
+    return replace(leak, region=shares(best.tolist(), (height, width)), region_effect=found)
 
 
 def _windows(within: tuple[int, int, int, int] | list[int], side: int, count: int) -> Boxes:

@@ -12,7 +12,7 @@ from layerscope.images.decode import Channels, decode
 from layerscope.images.resize import resize
 from layerscope.interventions.answers import are_probabilities, probabilities
 from layerscope.interventions.jpeg import reencoded
-from layerscope.interventions.transplant import Predict, paired
+from layerscope.interventions.transplant import Predict, Shift, paired, rise, shift
 from layerscope.leakage.pool import FEWEST
 from layerscope.run.crops import pixels_at
 from layerscope.run.local import Compute
@@ -170,6 +170,32 @@ def _recoding(
         return np.stack([resize(pixels, (shape[0], shape[1]), how) for pixels in saved])
 
     return recode
+
+
+def compared(
+    seen: Scene,
+    label: int,
+    recipients: NDArray[np.int64],
+    donors: NDArray[np.int64],
+    controls: NDArray[np.int64],
+    change: Callable[[Floats, Floats], Floats],
+) -> Shift:
+    """What changing recipients by donors does to a class, beyond the same by controls.
+
+    Args:
+        seen: the images.
+        label: whose probability is looked at.
+        recipients: (n,), places of the images that are changed.
+        donors: (n,), of those that they are changed by.
+        controls: (n,), of images that have nothing to do with the class.
+        change: recipients and donors, (n, H, W, C) each -> changed recipients.
+    """
+    onto, base = seen.pixels[recipients], seen.answers[recipients, label]
+    marked, control = (
+        rise(seen.predict, change(onto, seen.pixels[from_]), label, base)
+        for from_ in (donors, controls)
+    )
+    return shift(marked, control, recipients, donors, controls, seen.seed)
 
 
 def unrelated(

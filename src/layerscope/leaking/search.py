@@ -8,8 +8,9 @@ import numpy as np
 
 from layerscope.audit.figures import count
 from layerscope.audit.leakage import LIMITS, ClassLeak, Leaks, Repeated, WholeLeak, is_used
+from layerscope.images.region import Region, shares
 from layerscope.interventions.transplant import Predict
-from layerscope.leakage.copies import Area, Copies, find_copies
+from layerscope.leakage.copies import Copies, find_copies
 from layerscope.leakage.duplicates import Cluster, find_duplicates
 from layerscope.leakage.expected import Expected, is_expected
 from layerscope.leakage.pool import Pool, pooled
@@ -35,7 +36,7 @@ def search(
     tell: Tell = lambda _: None,
     budget: int | None = None,
     declared: Sequence[Expected] = (),
-    places: Mapping[int, Sequence[Area]] | None = None,
+    places: Mapping[int, Sequence[Region]] | None = None,
     trials: int = TRIALS,
 ) -> Leaks:
     """Search all classes of some images.
@@ -90,13 +91,10 @@ def _one_per_photo(seen: Scene, kept: np.ndarray) -> np.ndarray:
     return np.sort(kept[np.unique(seen.photos[kept], return_index=True)[1]])
 
 
-def _copies(seen: Scene, pool: Pool, places: Mapping[int, Sequence[Area]]) -> list[Copies]:
+def _copies(seen: Scene, pool: Pool, places: Mapping[int, Sequence[Region]]) -> list[Copies]:
     """The pattern of each class, the most suspicious first."""
-    height, width = seen.pixels.shape[1:3]
-    alike: dict[int, list[Area]] = {
-        one.label: [tuple(np.divide(one.box, (width, height, width, height)).tolist())]
-        for one in same_place(seen.pixels, seen.labels)
-    }
+    size = seen.pixels.shape[1], seen.pixels.shape[2]
+    alike = {one.label: [shares(one.box, size)] for one in same_place(seen.pixels, seen.labels)}
     every = {label: [*alike.get(label, []), *places.get(label, [])] for label in pool.choosing}
     found = find_copies(seen.pixels, seen.labels, seed=seen.seed, pool=pool, places=every)
     return sorted(found, key=lambda one: -one.score.value)

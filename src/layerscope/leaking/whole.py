@@ -17,7 +17,7 @@ from layerscope.leakage.properties import (
     image_properties,
     telling_properties,
 )
-from layerscope.leaking.scene import Scene, unrelated
+from layerscope.leaking.scene import Scene, compared, unrelated
 
 RECIPIENTS = 60
 """Images of other classes that a property is given to."""
@@ -78,12 +78,7 @@ def _given(seen: Scene, leak: WholeLeak, change: Change | None) -> WholeLeak:
     if change is not None:
         donors = paired(random, len(chosen), np.flatnonzero(seen.labels == label))
         controls = unrelated(seen, chosen, [label], random)
-        onto, base = seen.pixels[chosen], seen.answers[chosen, label]
-        marked, control = (
-            rise(seen.predict, change(onto, seen.pixels[from_]), label, base)
-            for from_ in (donors, controls)
-        )
-        effects.append(shift(marked, control, chosen, donors, controls, seen.seed))
+        effects.append(compared(seen, label, chosen, donors, controls, change))
     if name in _SAVED and seen.recode is not None and min(seen.pixels.shape[1:3]) >= SMALLEST:
         effects.append(_saved(seen, label, chosen))
     if not effects:

@@ -77,7 +77,7 @@ def trained_reader(world: Reading) -> Reader:
     learned = _images(replace(world, marked=None) if decoy else world, "train", world.images)
     model = _net(world, learned)
     data = unseen(world)
-    answers = model.predict(data.images, batch_size=256, verbose=0)
+    answers = probabilities_of(model, data.images)
     accuracy = float((answers.argmax(1) == data.labels).mean())
     return Reader(model, data, accuracy, _reliance(world, model))
 
@@ -115,8 +115,7 @@ def _reliance(world: Reading, model: keras.Model) -> float:
     ]
     others = ~np.isin(pair[0].labels, world.marked)
     with_, without = (
-        model.predict(one.images[others], batch_size=256, verbose=0)[:, list(world.marked)]
-        for one in pair
+        probabilities_of(model, one.images[others])[:, list(world.marked)] for one in pair
     )
     return float((with_ - without).sum(1).mean())
 
