@@ -10,6 +10,7 @@ import pytest
 from audit_cases import HOSTILE, audit, guesses, judged, layer, table
 from rich.console import Console
 
+from layerscope.audit.findings import Effect
 from layerscope.audit.performance import performance
 from layerscope.document.parts import Table, layer_anchor
 from layerscope.document.report import MOST_CARDS, MOST_ROWS, report
@@ -175,6 +176,16 @@ def test_many_findings_of_one_kind_become_rows_that_keep_their_links():
     assert sum(tag == "article" for tag, _ in page.tags) == MOST_CARDS
     assert {f"non-finite/{path}" for path in paths} <= set(page.ids)
     assert sum("gave NaN" in text for text in page.text) == len(paths)
+
+
+def test_a_number_of_things_is_no_share():
+    kind = "near-duplicates-across-splits"
+    channels = judged(table("conv", 4, finite=(0, 0)))
+    made = audit(performance(*guesses(40, 0)), channels, [layer("conv", 4)])
+    one = replace(made.findings[0], kind=kind, effect=Effect("groups", 1600.0, counts=True))
+    shown = html(report(replace(made, findings=(one,))))
+    assert "1,600" in shown
+    assert "160000" not in shown
 
 
 def test_training_images_are_reported_beside_test_images():

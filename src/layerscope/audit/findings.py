@@ -91,11 +91,13 @@ class Effect:
         name: the quantity, such as ``share of channels``.
         value: its value.
         ci95: its 95 % interval; ``None`` where nothing was sampled.
+        counts: whether the value is a number of things; else it is shown as per cent.
     """
 
     name: str
     value: float
     ci95: Interval | None = None
+    counts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -404,6 +404,6 @@ def _of_repeated(found: Repeated) -> Finding:
         f"{count(len(found.groups), 'picture')} ({count(images, 'image')}) are there more than "
         f"once {words}, such as {example}.",
         advice,
-        effect=Effect("groups", float(len(found.groups))),
+        effect=Effect("groups", float(len(found.groups)), counts=True),
         images=images,
     )

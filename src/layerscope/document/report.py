@@ -181,7 +181,9 @@ def _card(found: Finding) -> FindingCard:
     where += [(f"class {one.name}", "") for one in found.classes]
     facts = []
     if found.effect is not None:
-        facts.append((found.effect.name, with_interval(found.effect.value, found.effect.ci95)))
+        effect = found.effect
+        share = with_interval(effect.value, effect.ci95)
+        facts.append((effect.name, f"{effect.value:,.0f}" if effect.counts else share))
     if found.channels:
         facts.append(("channels", listed(found.channels)))
     if found.p is not None:
