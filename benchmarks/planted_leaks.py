@@ -158,9 +158,14 @@ def right(row: Row) -> bool:
 
 
 def _effects(row: Row) -> Iterator[Sequence[float]]:
-    for one in row["found"] + row["whole"]:
-        if one["label"] in (row["marked"] or ()) and one["verdict"] == "confirmed-used":
-            yield one["effect"]
+    """The effect of each marked class that is confirmed: the largest, since a look that only
+    carries part of a mark does less than the mark."""
+    for label in called(row, "confirmed-used") & set(row["marked"] or ()):
+        yield max(
+            (one["effect"] for one in row["found"] + row["whole"]
+             if one["label"] == label and one["verdict"] == "confirmed-used"),
+            key=lambda effect: effect[1],
+        )  # fmt: skip
 
 
 def _between(low: float, high: float = 2.0) -> Callable[[Row], bool]:

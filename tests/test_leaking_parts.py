@@ -158,6 +158,27 @@ def test_two_properties_of_one_change_are_tried_once_and_a_budget_is_kept():
     assert all(one.effect is None for one in whole.tried(seen, both, lambda: True))
 
 
+@pytest.mark.parametrize("marked", [0, 1])
+def test_between_two_classes_a_look_is_one_finding_of_the_class_that_has_it(marked):
+    """The marked class is bright, and has a shape (its upper half) that says a little as well."""
+    labels = np.arange(60) % 2
+    images = textures(60) / 2
+    images[labels == marked] += 90
+    images[labels == marked, : SIDE // 2] += 20
+
+    def predict(some):
+        bright = some.mean((1, 2, 3)) > 110
+        shaped = some[:, : SIDE // 2].mean((1, 2, 3)) > some.mean((1, 2, 3)) + 4
+        likely = np.where(bright, 0.98, np.where(shaped, 0.7, 0.3)).astype(np.float32)
+        return np.stack([likely, 1 - likely][:: 1 - 2 * marked], 1)
+
+    seen = seen_with(predict, images, labels)
+    given = [Property("contrast", at, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 60) for at in (1, 0)]
+    (leak,) = whole.tried(seen, given, lambda: False)
+    assert leak.of.index == marked
+    assert leak.effect.value == pytest.approx(0.68, abs=0.02)
+
+
 def test_pictures_in_both_sets_are_named_with_their_set(tmp_path):
     images = textures(20, side=24)
     for part, rows in (("test", images[:12]), ("train", images[10:])):

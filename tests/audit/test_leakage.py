@@ -130,6 +130,26 @@ def test_a_property_of_whole_images(shift, verdict, kind):
     assert "12.0 %" in found.message
 
 
+def test_the_looks_of_one_class_are_one_finding_of_the_one_that_is_used_most():
+    looks = (("size", None), ("contrast", 0.3), ("colour", 0.5), ("ring-1", 0.0))
+    cases = tuple(
+        WholeLeak(
+            Class(3, "cat"),
+            replace(PROPERTY, name=name),
+            None if rise is None else Shift(rise, rise - 0.1, rise + 0.1, 0.001),
+            0.001,
+            60,
+        )
+        for name, rise in looks
+    )
+    (found,) = leak_findings(Leaks((32, 32), whole=cases))
+    assert (found.kind, found.effect.value) == ("leak-confirmed", 0.5)
+    assert "by the median colour alone" in found.message
+    assert "also be told by brightness and contrast (ROC area 0.99, rise 0.30)" in found.message
+    other = replace(cases[0], of=Class(4, "dog"))
+    assert len(leak_findings(Leaks((32, 32), whole=(*cases, other)))) == 2
+
+
 def test_a_look_that_the_model_does_not_use_is_no_leak():
     unused = WholeLeak(Class(3, "cat"), PROPERTY, Shift(0.01, 0.0, 0.03, 0.4), 0.4, 60)
     panel = leakage_panel(Leaks((32, 32), (leak(copies(0.1)),), (unused,)))

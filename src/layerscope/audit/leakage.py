@@ -334,40 +334,53 @@ _KIND_OF_WHOLE = {name: kind for name, kind in _KIND.items() if name != "present
 
 
 def _of_properties(whole: Iterable[WholeLeak]) -> list[Finding]:
-    found: list[Finding] = []
-    seen: dict[str, int] = {}
+    """One finding for a class: the look that the model uses most, and the others beside it."""
+    of_class: dict[int, list[WholeLeak]] = {}
     for leak in whole:
-        own, number = leak.found, seen.get(leak.of.name, 0)
-        seen[leak.of.name] = number + 1
-        kind = _KIND_OF_WHOLE.get(whole_verdict(leak), "data-label-property")
-        message = (
-            f"Class {leak.of.name} can be told from the others by {_lower(own.name)} alone: "
-            f"ROC area {own.auc:.2f} (95 % CI {own.low:.2f} to {own.high:.2f}), cross-validated "
-            f"over {count(own.images, 'image')}; predicting all classes from it is right for "
-            f"{percent(own.accuracy)}, always answering the commonest class for "
-            f"{percent(own.majority)}."
+        of_class.setdefault(leak.of.index, []).append(leak)
+    return [_of_look(*sorted(looks, key=_gravity)) for looks in of_class.values()]
+
+
+def _gravity(leak: WholeLeak) -> tuple[int, float]:
+    return ORDER.index(whole_verdict(leak)), -(leak.effect.low if leak.effect else leak.found.auc)
+
+
+def _of_look(leak: WholeLeak, *others: WholeLeak) -> Finding:
+    own, effect = leak.found, leak.effect
+    kind = _KIND_OF_WHOLE.get(whole_verdict(leak), "data-label-property")
+    message = (
+        f"Class {leak.of.name} can be told from the others by {_lower(own.name)} alone: "
+        f"ROC area {own.auc:.2f} (95 % CI {own.low:.2f} to {own.high:.2f}), cross-validated "
+        f"over {count(own.images, 'image')}; predicting all classes from it is right for "
+        f"{percent(own.accuracy)}, always answering the commonest class for "
+        f"{percent(own.majority)}."
+    )
+    if effect is not None:
+        message += (
+            f" Given to images of other classes, it raises the probability of {leak.of.name} "
+            f"by {effect.value:z.2f} more than the same from a third class (95 % CI "
+            f"{effect.low:z.2f} to {effect.high:z.2f}, {leak.recipients} images)."
         )
-        if leak.effect is not None:
-            message += (
-                f" Given to images of other classes, it raises the probability of {leak.of.name} "
-                f"by {leak.effect.value:z.2f} more than the same from a third class (95 % CI "
-                f"{leak.effect.low:z.2f} to {leak.effect.high:z.2f}, {leak.recipients} images)."
-            )
-        found.append(
-            Finding(
-                kind,
-                message,
-                _ADVICE.get(kind, _ADVICE_DATA),
-                classes=(leak.of,),
-                effect=_effect(leak.effect)
-                if leak.effect
-                else Effect("ROC area", own.auc, (own.low, own.high)),
-                p=leak.p if np.isfinite(leak.p) else None,
-                images=own.images,
-                number=number + 1,
-            )
-        )
-    return found
+    if others:
+        named = [
+            f"{_lower(one.found.name)} (ROC area {one.found.auc:.2f}{_rise_words(one.effect)})"
+            for one in others
+        ]
+        message += f" It can also be told by {conjoined(named)}."
+    return Finding(
+        kind,
+        message,
+        _ADVICE.get(kind, _ADVICE_DATA),
+        classes=(leak.of,),
+        effect=_effect(effect) if effect else Effect("ROC area", own.auc, (own.low, own.high)),
+        p=leak.p if np.isfinite(leak.p) else None,
+        images=own.images,
+        number=1,
+    )
+
+
+def _rise_words(effect: Shift | None) -> str:
+    return f", rise {effect.value:z.2f}" if effect else ""
 
 
 def _lower(name: str) -> str:

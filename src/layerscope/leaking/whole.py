@@ -46,6 +46,9 @@ def telling(seen: Scene, files: Sequence[str] | None) -> list[Property]:
 def tried(seen: Scene, told: Sequence[Property], spent: Callable[[], bool]) -> list[WholeLeak]:
     """The effect of properties that can be given to other images.
 
+    Between two classes what one has the other lacks: of a property of both, only the class stays
+    that it moves further.
+
     Args:
         seen: the images.
         told: properties that tell a class.
@@ -64,7 +67,17 @@ def tried(seen: Scene, told: Sequence[Property], spent: Callable[[], bool]) -> l
         if change:
             known[one.label, change] = leak
         found.append(leak)
-    return found
+    return _of_one_class(found) if len(np.unique(seen.labels)) == 2 else found
+
+
+def _of_one_class(found: Sequence[WholeLeak]) -> list[WholeLeak]:
+    """Each property once, with the class that it moves furthest."""
+    furthest: dict[str, WholeLeak] = {}
+    for one in found:
+        best = furthest.setdefault(one.found.name, one)
+        if one.effect and (best.effect is None or one.effect.low > best.effect.low):
+            furthest[one.found.name] = one
+    return list(furthest.values())
 
 
 def _given(seen: Scene, leak: WholeLeak, change: Change | None) -> WholeLeak:
