@@ -158,8 +158,7 @@ def right(row: Row) -> bool:
 
 
 def _effects(row: Row) -> Iterator[Sequence[float]]:
-    """The effect of each marked class that is confirmed: the largest, since a look that only
-    carries part of a mark does less than the mark."""
+    """The largest effect of each marked class: a look may carry only part of its mark."""
     for label in called(row, "confirmed-used") & set(row["marked"] or ()):
         yield max(
             (one["effect"] for one in row["found"] + row["whole"]
