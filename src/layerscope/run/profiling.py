@@ -278,6 +278,7 @@ def _assembled(
     photos: Callable[[str], NDArray[np.int64] | None],
 ) -> Profile:
     channels, layers, exemplars = [], [], {}
+    rows = rows.held()
     for path, watched in _watched(subject, plan).items():
         finished = {
             statistic.name: statistic.finish(outcome.states[path][statistic.name])

@@ -8,7 +8,7 @@ without the others.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from layerscope.vocabulary import Floats
 
 WIDTH = 1024
 """Channels, about, that are read at a time: more cost reading one layer, fewer cost writing."""
+HELD = 2**26
+"""Bytes of a quantity that is read at once where all layers are wanted."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,28 @@ class RowStore:
         except OSError as error:
             raise cannot_be_read(self.path, error) from error
         return rows
+
+    def held(self, most: int = HELD) -> "RowStore":
+        """The same rows to read layer by layer, small quantities from memory.
+
+        Opening a block for each layer again takes longer than its rows are worth.
+
+        Args:
+            most: bytes of a quantity that is held.
+
+        Raises:
+            InputError: the store is damaged.
+            EnvironmentFailure: it cannot be read.
+        """
+        try:
+            with _told_as_damage(self.path):
+                arrays = {
+                    name: array[:] if array.nbytes <= most else array
+                    for name, array in self.arrays.items()
+                }
+        except OSError as error:
+            raise cannot_be_read(self.path, error) from error
+        return replace(self, arrays=arrays)
 
     def images(self, quantity: str) -> int:
         """How many rows there are, those that were not yet written included."""
