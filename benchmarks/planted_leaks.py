@@ -16,6 +16,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +152,10 @@ def called(row: Row, verdict: str) -> set[int]:
     return {one["label"] for one in row["found"] + whole if one["verdict"] == verdict}
 
 
-def right(row: Row) -> bool:
+def confirmed(row: Row) -> bool:
     """Whether a marked class, and no other, is confirmed."""
-    confirmed = called(row, "confirmed-used")
-    return bool(confirmed) and confirmed <= set(row["marked"])
+    named = called(row, "confirmed-used")
+    return bool(named) and named <= set(row["marked"])
 
 
 def _effects(row: Row) -> Iterator[Sequence[float]]:
@@ -191,14 +192,16 @@ def table(rows: Sequence[Row]) -> list[Row]:
     for low, high, must in ((0.5, 2, ">= 90 %"), (0.3, 0.5, ">= 80 %"), (0.15, 0.3, "reported")):
         some = [row for row in fixed if _between(low, high)(row)]
         span = f"{low:g} and more" if high == 2 else f"{low:g} to {high:g}"
-        lines.append(_share(f"fixed mark, reliance {span}: found, right class", must, some, right))
+        lines.append(
+            _share(f"fixed mark, reliance {span}: found, right class", must, some, confirmed)
+        )
     for name, some, must in (
         ("jittered or roaming", moving, ">= 80 %"), ("whole image", whole, ">= 80 %"),
         ("two classes share a mark", of["shared"], ""), ("two classes in all", of["two"], ""),
     ):  # fmt: skip
         some = list(filter(_between(0.5), some))
-        lines.append(_share(f"{name}, reliance .5 and more", must, some, right))
-    unused = [row for row in of["unused"] if row["reliance"] < 0.05]
+        lines.append(_share(f"{name}, reliance .5 and more", must, some, confirmed))
+    unused = [row for row in fixed + moving + of["unused"] if row["reliance"] < 0.05]
     lines += [
         _share("present, reliance below .05: not called used", ">= 95 %", unused,
                lambda row: not called(row, "confirmed-used")),
@@ -237,6 +240,40 @@ def _figures(small: Sequence[Row], every: Sequence[Row]) -> list[Row]:
     return [*lines, _share(name, ">= 88 %", some, lambda row: row["covered"])]
 
 
+BINS = (-1, 0.05, 0.15, 0.3, 0.5, 0.8, 1.01)
+
+
+def draw(rows: Sequence[Row], file: Path) -> None:
+    """Two curves: how often a mark is confirmed, and what effect is reported, by reliance."""
+    import matplotlib.pyplot as plt
+
+    kinds = {"fixed": "fixed", "moving": "jittered or roaming", "whole": "whole image"}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for colour, (name, words) in zip(("C0", "C1", "C2"), kinds.items(), strict=True):
+        own = [row for row in rows if row["row"] == name]
+        at, share, below, above = [], [], [], []
+        for low, high in pairwise(BINS):
+            some = [row for row in own if low <= row["reliance"] < high]
+            if some:
+                hits = sum(map(confirmed, some))
+                ends = wilson(hits, len(some))
+                at.append(np.mean([row["reliance"] for row in some]))
+                share.append(hits / len(some))
+                below.append(share[-1] - ends[0])
+                above.append(ends[1] - share[-1])
+        left.errorbar(at, share, (below, above), fmt="o-", color=colour, capsize=2, label=words)
+        found = [(row["reliance"], *effect) for row in own for effect in _effects(row)]
+        if found:
+            x, value, low, high = np.array(found).T
+            bars = np.maximum((value - low, high - value), 0)
+            right.errorbar(x, value, bars, fmt="o", color=colour, ms=4, elinewidth=1, alpha=0.7)
+    right.plot((0, 1), (0, 1), color="grey", lw=1)
+    left.set(xlabel="true reliance", ylabel="confirmed, right class (95 % CI)", ylim=(-0.03, 1.03))
+    right.set(xlabel="true reliance", ylabel="reported effect (95 % CI)", ylim=(-0.03, 1.03))
+    left.legend(frameon=False, loc="lower right")
+    figure.savefig(file, dpi=110)
+
+
 COLUMNS = {"condition": "condition", "must": "must", "measured": "measured",
            "interval": "95 % CI"}  # fmt: skip
 
@@ -261,14 +298,14 @@ def main() -> None:
             world = list(worlds(name, asked.half))[at]
             row = {"row": name, "half": asked.half, "at": at, **measured(world)}
             evidence.keep(asked.keep, [row])
-            confirmed = sorted(called(row, "confirmed-used"))
             print(name, at, row["kind"], row["marked"], f"reliance {row['reliance']:.2f}",
-                  f"confirmed {confirmed}", f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
+                  f"confirmed {sorted(called(row, 'confirmed-used'))}", f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
     rows = [row for row in evidence.kept(asked.keep) if row["half"] == asked.half]
     lines = table(rows)
     print(evidence.markdown(lines, COLUMNS, shown))
     if asked.write:
         evidence.put("planted leaks", evidence.markdown(lines, COLUMNS, shown))
+        draw(rows, evidence.PAGE.parent / "pictures" / "leak-curves.png")
 
 
 if __name__ == "__main__":
