@@ -299,7 +299,8 @@ def main() -> None:
             row = {"row": name, "half": asked.half, "at": at, **measured(world)}
             evidence.keep(asked.keep, [row])
             print(name, at, row["kind"], row["marked"], f"reliance {row['reliance']:.2f}",
-                  f"confirmed {sorted(called(row, 'confirmed-used'))}", f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
+                  f"confirmed {sorted(called(row, 'confirmed-used'))}",
+                  f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
     rows = [row for row in evidence.kept(asked.keep) if row["half"] == asked.half]
     lines = table(rows)
     print(evidence.markdown(lines, COLUMNS, shown))
