@@ -135,26 +135,36 @@ def test_damaged_rows_are_told_when_they_are_read(tmp_path: Path):
         store.read("Ä", "mean")
 
 
-@pytest.mark.parametrize("most", [0, 2**20])
-def test_small_quantities_are_read_once_and_say_the_same(tmp_path: Path, most: int):
+@pytest.mark.parametrize("most", [0, 8 * 4 * 4, 2**20])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_layers_read_one_after_the_other_say_the_same(tmp_path: Path, most: int, backwards: bool):
     store = open_rows(tmp_path, QUANTITIES, block=8)
-    store.write(0, {"mean": some(8), "moran": {"Ä": some(8)["Ä"]}})
-    held = store.held(most)
+    store.write(0, {"mean": some(8), "moran": {"Ä": -some(8)["Ä"]}})
+    read = store.in_order(most)
+    for layer in sorted(LAYERS, reverse=backwards):
+        np.testing.assert_array_equal(read(layer, "mean"), some(8)[layer])
+    np.testing.assert_array_equal(read("Ä", "moran"), -some(8)["Ä"])
+    with pytest.raises(InputError, match="are kept for"):
+        read("Ä", "other")
+
+
+def test_what_follows_is_read_with_a_layer(tmp_path: Path):
+    store = open_rows(tmp_path, QUANTITIES, block=8)
+    store.write(0, {"mean": some(8)})
+    read, (first, *others) = store.in_order(), list(LAYERS)
+    read(first, "mean")
     (tmp_path / "mean").rename(tmp_path / "gone")
-    assert np.isnan(held.read("Ä", "mean")).all() == (most == 0)
-    (tmp_path / "gone").rename(tmp_path / "mean")
-    for layer in LAYERS:
-        np.testing.assert_array_equal(held.read(layer, "mean"), some(8)[layer])
-    assert held.images("moran") == 8
+    for layer in others:
+        np.testing.assert_array_equal(read(layer, "mean"), some(8)[layer])
 
 
-def test_damage_is_told_when_rows_are_held(tmp_path: Path):
+def test_damage_is_told_when_layers_are_read_in_order(tmp_path: Path):
     store = open_rows(tmp_path, QUANTITIES, block=8)
     store.write(0, {"mean": some(8)})
     (block,) = (tmp_path / "mean" / "c").rglob("*/0")
     block.write_bytes(block.read_bytes()[:-3])
     with pytest.raises(InputError, match="is missing or damaged"):
-        store.held()
+        store.in_order()("Ä", "mean")
 
 
 def test_a_full_disk_is_told_with_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

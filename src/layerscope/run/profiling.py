@@ -278,7 +278,7 @@ def _assembled(
     photos: Callable[[str], NDArray[np.int64] | None],
 ) -> Profile:
     channels, layers, exemplars = [], [], {}
-    rows = rows.held()
+    rows_of = rows.in_order()
     for path, watched in _watched(subject, plan).items():
         finished = {
             statistic.name: statistic.finish(outcome.states[path][statistic.name])
@@ -286,7 +286,7 @@ def _assembled(
         }
 
         def read(quantity: str, path: str = path) -> Floats | None:
-            return rows.read(path, quantity) if quantity in rows.arrays else None
+            return rows_of(path, quantity) if quantity in rows.arrays else None
 
         measured = Measured(
             subject.layers[path],

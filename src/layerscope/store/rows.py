@@ -6,9 +6,9 @@ without the others.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from layerscope.vocabulary import Floats
 
 WIDTH = 1024
 """Channels, about, that are read at a time: more cost reading one layer, fewer cost writing."""
-HELD = 2**26
-"""Bytes of a quantity that is read at once where all layers are wanted."""
+HELD = 2**24
+"""Bytes of a quantity that are read at once where all layers are wanted."""
 
 
 @dataclass(frozen=True)
@@ -79,34 +79,38 @@ class RowStore:
             EnvironmentFailure: it cannot be read.
         """
         columns = self._columns(quantity, layer)
+        return self._block(quantity, slice(start, stop), columns.start, columns.stop)
+
+    def in_order(self, most: int = HELD) -> Callable[[str, str], Floats]:
+        """Return `read` for one layer after the other, in the order of the columns.
+
+        Finding and opening blocks for each layer again takes longer than its rows are worth, so
+        the layers that follow are read with it.
+
+        Args:
+            most: bytes of a quantity that are held, if one layer is not more.
+        """
+        held: dict[str, tuple[int, Floats]] = {}
+
+        def read(layer: str, quantity: str) -> Floats:
+            columns = self._columns(quantity, layer)
+            first, rows = held.get(quantity, (0, np.empty((0, 0), np.float32)))
+            if columns.start < first or columns.stop > first + rows.shape[1]:
+                width = most // max(4 * self.images(quantity), 1)
+                last = max(columns.stop, columns.start + width)
+                first, rows = columns.start, self._block(quantity, slice(None), columns.start, last)
+                held[quantity] = first, rows
+            return rows[:, columns.start - first : columns.stop - first]
+
+        return read
+
+    def _block(self, quantity: str, images: slice, first: int, last: int) -> Floats:
         try:
             with _told_as_damage(self.path):
-                rows: Floats = np.asarray(self.arrays[quantity][start:stop, columns])
+                rows: Floats = np.asarray(self.arrays[quantity][images, first:last])
         except OSError as error:
             raise cannot_be_read(self.path, error) from error
         return rows
-
-    def held(self, most: int = HELD) -> "RowStore":
-        """The same rows to read layer by layer, small quantities from memory.
-
-        Opening a block for each layer again takes longer than its rows are worth.
-
-        Args:
-            most: bytes of a quantity that is held.
-
-        Raises:
-            InputError: the store is damaged.
-            EnvironmentFailure: it cannot be read.
-        """
-        try:
-            with _told_as_damage(self.path):
-                arrays = {
-                    name: array[:] if array.nbytes <= most else array
-                    for name, array in self.arrays.items()
-                }
-        except OSError as error:
-            raise cannot_be_read(self.path, error) from error
-        return replace(self, arrays=arrays)
 
     def images(self, quantity: str) -> int:
         """How many rows there are, those that were not yet written included."""
