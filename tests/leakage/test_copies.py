@@ -102,6 +102,33 @@ def test_large_images_get_boxes_in_their_own_pixels():
     assert found.mark.shape == (box[3] - box[1], box[2] - box[0], 3)
 
 
+def test_a_mark_that_the_edge_cuts_off_in_some_large_images_keeps_its_box():
+    random = np.random.default_rng(3)
+    images = random.uniform(0, 60, (80, 150, 150, 3)).astype(np.float32)
+    labels, mark = np.arange(80) % 4, random.uniform(100, 255, (36, 36, 3))
+    for at in np.flatnonzero(labels == 0):
+        y, x = random.integers(-14, 128, 2)
+        rows, columns = (slice(max(0, c), c + 36) for c in (y, x))
+        seen = images[at, rows, columns]
+        seen[:] = mark[max(0, -y) :, max(0, -x) :][: seen.shape[0], : seen.shape[1]]
+    (found,) = find_copies(images, labels, [0])
+    assert found.found
+    assert np.isfinite(found.mark).all()
+    assert found.places.min() >= 0
+    assert found.places.max() <= 150
+
+
+def test_windows_reach_beyond_the_image_as_far_as_they_are_asked_to():
+    images = np.arange(2 * 6 * 6, dtype=np.float32).reshape(2, 6, 6, 1)
+    places = np.array([[-2, 1], [4, 5]])
+    first, second = aligned(images, places, (4, 4))
+    assert np.isnan(first[:2]).all()
+    np.testing.assert_array_equal(first[2:], images[0, :2, 1:5])
+    np.testing.assert_array_equal(second[:2, :1], images[1, 4:, 5:])
+    assert np.isnan(second[2:]).all()
+    assert np.isnan(second[:, 1:]).all()
+
+
 def test_figures_come_from_images_that_did_not_choose():
     truth = planted("none", names=2, each=20)
     for found in find_copies(truth.images, truth.labels):

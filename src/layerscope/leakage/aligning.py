@@ -36,7 +36,7 @@ def aligned(images: Floats, places: NDArray[Any], size: tuple[int, int], margin:
 
     Args:
         images: (N, H, W, C).
-        places: (N, 2), row and column.
+        places: (N, 2), row and column, maybe beyond the image.
         size: height and width of a window.
         margin: pixels around it; NaN beyond the image.
 
@@ -44,11 +44,15 @@ def aligned(images: Floats, places: NDArray[Any], size: tuple[int, int], margin:
         float32 (N, height + 2 margin, width + 2 margin, C).
     """
     height, width = size[0] + 2 * margin, size[1] + 2 * margin
-    around = ((0, 0), (margin, margin), (margin, margin), (0, 0))
-    padded = np.pad(np.asarray(images, np.float32), around, constant_values=np.nan)
-    return np.stack(
-        [one[y : y + height, x : x + width] for one, (y, x) in zip(padded, places, strict=True)]
+    past = max(0, int(-places.min()), int((places + size - images.shape[1:3]).max()))
+    pad = margin + past
+    padded = np.pad(
+        np.asarray(images, np.float32),
+        ((0, 0), (pad, pad), (pad, pad), (0, 0)),
+        constant_values=np.nan,
     )
+    corners = zip(padded, places + past, strict=True)
+    return np.stack([one[y : y + height, x : x + width] for one, (y, x) in corners])
 
 
 def mean_of_box(images: Floats, places: NDArray[Any], size: tuple[int, int], box: Box) -> Floats:
