@@ -1,6 +1,7 @@
 """How often the search for leaks is right, on nets whose true reliance on a mark is known.
 
-    python benchmarks/planted_leaks.py [--half 0|1] [--rows clean fixed ...] [--keep FILE] [--write]
+    python benchmarks/planted_leaks.py [--half 0|1] [--rows clean fixed ...] [--most N] [--keep FILE]
+        [--write]
 
 Each net is trained from scratch on digits on canvases of their own. A planted mark is often not
 learned, so nets are filed by what they truly rely on: the mean rise of the probability of the
@@ -287,11 +288,12 @@ def main() -> None:
     parser.add_argument("--half", type=int, choices=(0, 1), default=1)
     parser.add_argument("--rows", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--keep", type=Path, default=Path("planted_leaks.jsonl"))
+    parser.add_argument("--most", type=int, default=100, help="nets of a row")
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     done = {(row["row"], row["half"], row["at"]) for row in evidence.kept(asked.keep)}
-    for at in range(max(map(max, SIZES.values()))):  # a few of each row first
+    for at in range(min(asked.most, max(map(max, SIZES.values())))):  # a few of each row first
         for name in asked.rows:
             if at >= SIZES[name][asked.half] or (name, asked.half, at) in done:
                 continue
