@@ -1,7 +1,7 @@
 """How often the search for leaks is right, on nets whose true reliance on a mark is known.
 
-    python benchmarks/planted_leaks.py [--half 0|1] [--rows clean fixed ...] [--most N] [--keep FILE]
-        [--write]
+    python benchmarks/planted_leaks.py [--half 0|1] [--rows clean fixed ...] [--most N]
+        [--keep FILE] [--write]
 
 Each net is trained from scratch on digits on canvases of their own. A planted mark is often not
 learned, so nets are filed by what they truly rely on: the mean rise of the probability of the
