@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from layerscope.interfaces.cli import app
 
 L = keras.layers
-OPTIONS = ["--panels", "clarity,focus,memorisation,performance", "--batch-size", "16", "--quiet"]
+OPTIONS = ["--panels", "clarity,focus,leakage,memorisation,performance", "--batch-size", "16", "--quiet"]
 
 
 @pytest.fixture(scope="module")
