@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,13 @@ from typer.testing import CliRunner
 from layerscope.interfaces.cli import app
 
 L = keras.layers
-OPTIONS = ["--panels", "clarity,focus,leakage,memorisation,performance", "--batch-size", "16", "--quiet"]
+OPTIONS = [
+    "--panels",
+    "clarity,focus,leakage,memorisation,performance",
+    "--batch-size",
+    "16",
+    "--quiet",
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +75,22 @@ def test_an_audit_that_is_killed_goes_on_and_ends_with_the_same_numbers(argument
         hit += kill_soon(arguments, tmp_path / "run", moments.uniform(0, 0.8 * lasts))
     assert hit, "no run was hit"
     assert finished(arguments, tmp_path / "run") == whole
+
+
+def test_a_disk_that_refuses_in_the_middle_is_told_and_nothing_is_lost(arguments, tmp_path):
+    resource = pytest.importorskip("resource")
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "layerscope", *arguments, "-o", str(run)]
+
+    def small_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails instead
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
+
+    refused = subprocess.run(
+        command, preexec_fn=small_files, capture_output=True, text=True, timeout=300
+    )
+    assert refused.returncode == 4, refused.stderr
+    assert f"layerscope: '{run}" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (run / "audit.json").exists()
+    finished(arguments, run)
