@@ -1,5 +1,7 @@
 """The memorisation panel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
@@ -50,6 +52,13 @@ def test_signs_need_a_gap_and_confidence_that_tells(train, test, signs):
     for one in raised:
         assert one.effect.value == pytest.approx(case.gap)
         assert one.severity == "warn"
+
+
+def test_a_gap_below_0_is_told_as_lower():
+    case = replace(found(answers(600, 0.9, 0.8, 0), answers(400, 0.9, 0.8, 1)), gap=-0.02)
+    case = replace(case, gap_ci95=(-0.05, 0.01))
+    summary = memorisation_panel(case).summary
+    assert "accuracy is 2.0 % (95 % CI -1.0 to 5.0) lower on 600 training images" in summary
 
 
 def test_the_area_is_that_of_all_pairs_and_its_interval_covers_the_truth():

@@ -182,8 +182,11 @@ def memorisation_finding(found: Memorised) -> list[Finding]:
 
 def _figures(found: Memorised) -> str:
     low, high = found.auc_ci95
+    gap, ends, word = found.gap, found.gap_ci95, "higher"
+    if gap < 0:
+        gap, ends, word = -gap, (-ends[1], -ends[0]), "lower"
     return (
-        f"the accuracy is {with_interval(found.gap, found.gap_ci95)} higher on "
+        f"the accuracy is {with_interval(gap, ends)} {word} on "
         f"{count(found.train, 'training image')} than on {count(found.test, 'test image')}, and "
         f"confidence tells the two apart with an ROC area of {found.auc:.2f} (95 % CI {low:.2f} to "
         f"{high:.2f})"
