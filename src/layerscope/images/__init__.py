@@ -4,9 +4,10 @@ No TensorFlow: what its loader would give is matched, and tests hold the two equ
 `decode.decode` and `resize.resize` are imported from their modules, whose names they share.
 """
 
+from layerscope.images.contract import Source
 from layerscope.images.labels import LabelMatch, class_names, match_labels
 from layerscope.images.preprocess import CANDIDATES, Preprocessing, preprocessing
-from layerscope.images.source import Source, read
+from layerscope.images.source import read
 
 __all__ = [
     "CANDIDATES",

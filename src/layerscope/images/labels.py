@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from layerscope.images.arrays import as_array
 Names = tuple[str, ...]
 ClassNames = tuple[Names, ...]
 """For each output of a model the names it goes by; the last is the one to show."""
+
+SEVERAL = "Each image may have several labels, and this is about one label per image."
 
 Classes = str | Path | Mapping[str, Any] | Sequence[str | Sequence[str]]
 
@@ -232,11 +234,31 @@ class Labels:
         values: output index per image, -1 where unknown; ``None`` if the set is unlabelled.
         names: one name per output where known, otherwise the classes of the images.
         mismatch: empty, or why images that have classes count as unlabelled.
+        several: (N, outputs), which labels each image has, where it may have several; ``values``
+            is ``None`` then.
+        in_rows: they came as a row per image.
     """
 
     values: NDArray[np.int64] | None
     names: Names = ()
     mismatch: str = ""
+    several: NDArray[np.bool_] | None = None
+    in_rows: bool = False
+
+    def at(self, places: Sequence[int]) -> "Labels":
+        """The labels of some of the images."""
+        some = list(places)
+        return replace(
+            self,
+            values=None if self.values is None else self.values[some],
+            several=None if self.several is None else self.several[some],
+        )
+
+    @property
+    def content(self) -> bytes:
+        """What a hash over the labels is made of."""
+        known = self.values if self.several is None else self.several
+        return b"" if known is None else known.tobytes()
 
 
 def label_groups(
@@ -287,11 +309,12 @@ def label_values(
 
     Args:
         y: whole numbers (N,) or (N, 1), with -1 for unknown; one-hot rows or scores (N, classes);
-            or class names (N,). ``None`` if there are none.
+            rows of 0 and 1 that do not all hold a single 1, for several labels per image; or
+            class names (N,). ``None`` if there are none.
         count: N.
         outputs: see `match_labels`.
         classes: see `match_labels`.
-        groups: what the numbers stand for, if that is known from elsewhere.
+        groups: what the numbers or columns stand for, if that is known from elsewhere.
 
     Returns:
         Unlabelled, with the reason, where ``y`` is something else, such as masks.
@@ -308,9 +331,20 @@ def label_values(
         )
     if values.ndim == 1 and values.dtype.kind in "USO":
         return label_groups([_text(value) for value in values], outputs, classes)
+    if _are_several(values):
+        return _several(values.astype(bool), outputs, classes, groups)
     numbers, odd = _as_numbers(values, _class_count(outputs))
     if numbers is None:
         return Labels(None, _shown(classes), odd)
+    return replace(_numbered(numbers, outputs, classes, groups), in_rows=values.size > count)
+
+
+def _numbered(
+    numbers: NDArray[np.int64],
+    outputs: int | None,
+    classes: Sequence[str | Sequence[str]] | None,
+    groups: Sequence[str] | None,
+) -> Labels:
     if groups is None:
         return _checked_range(numbers, outputs, classes)
     match = match_labels(groups, outputs, classes)
@@ -319,6 +353,38 @@ def label_values(
     inside = _checked_range(numbers, len(groups), groups).values
     place = np.array((*match.index, -1))  # the last is for -1, unknown
     return Labels(None if inside is None else place[inside], match.names)
+
+
+def _are_several(values: NDArray[Any]) -> bool:
+    """Whether rows say yes or no of each class, and not all of them say yes once."""
+    if values.dtype.kind not in "buif" or values.ndim != 2 or values.shape[1] < 2:
+        return False
+    return bool(((values == 0) | (values == 1)).all() and (values.sum(1) != 1).any())
+
+
+def _several(
+    rows: NDArray[np.bool_],
+    outputs: int | None,
+    classes: Sequence[str | Sequence[str]] | None,
+    groups: Sequence[str] | None,
+) -> Labels:
+    columns = rows.shape[1]
+    if outputs is not None and columns != outputs:
+        reason = f"Labels have {columns} columns and the model {outputs} classes."
+        if outputs == 1:
+            reason = "Images have several labels each, and the model has one output."
+        return Labels(None, _shown(classes), reason)
+    if groups is None:
+        return Labels(None, _shown(classes), several=rows)
+    match = match_labels(groups, outputs, classes)
+    if match.index is None or len(match.index) != columns:
+        return Labels(None, match.names, match.mismatch or _COLUMNS)
+    ordered = np.zeros((len(rows), max(len(match.names), columns)), bool)
+    ordered[:, match.index] = rows
+    return Labels(None, match.names, several=ordered)
+
+
+_COLUMNS = "Labels have another number of columns than there are names for them."
 
 
 def _text(value: Any) -> str:

@@ -30,20 +30,29 @@ class Listed:
         path: where it lies.
         group: the name of its class as the folder or table says it; ``None`` if it has none.
         photo: what it was cut from, as the table says it; empty where it stands for itself.
+        marks: 0 or 1 for each of `Listing.columns`.
     """
 
     id: str
     path: Path
     group: str | None = None
     photo: str = ""
+    marks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Files in the order in which they will be read, and what was left out from the start."""
+    """Files in the order in which they will be read, and what was left out from the start.
+
+    Attributes:
+        files: to read.
+        skipped: what was left out.
+        columns: classes of which a table says yes or no for each file; mostly none.
+    """
 
     files: tuple[Listed, ...]
     skipped: tuple[Skipped, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def list_folder(folder: Path) -> Listing:
@@ -117,41 +126,67 @@ def list_table(table: Path) -> Listing:
     """List the files of a CSV with the columns ``path`` (from the CSV's folder) and ``label``.
 
     A row without a label has none; a row without a path is skipped. A column ``photo`` may name
-    what several images were cut from.
+    what several images were cut from. In place of ``label`` two columns or more may each say 0 or 1
+    for the class that they are named by.
 
     Raises:
         InputError: no such columns, no rows, or no readable UTF-8 CSV.
     """
     skipped: list[Skipped] = []
     rows: list[tuple[str, Path, str | None]] = []
-    photos: list[str] = []
+    more: list[tuple[str, tuple[int, ...]]] = []
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, skipinitialspace=True)
-            _check_header(table, reader.fieldnames)
+            columns = _columns(table, reader.fieldnames)
             for row in reader:
-                text, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+                where = f"{table.name}, line {reader.line_num}"
+                text, label = (row["path"] or "").strip(), (row.get("label") or "").strip()
                 if text:
                     rows.append((text, table.parent / text, label or None))
-                    photos.append((row.get("photo") or "").strip())
+                    marks = tuple(_mark(where, name, row[name]) for name in columns)
+                    more.append(((row.get("photo") or "").strip(), marks))
                 else:
-                    skipped.append(Skipped(f"{table.name}, line {reader.line_num}", "has no path"))
+                    skipped.append(Skipped(where, "has no path"))
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(
             f"A table of images is a CSV in UTF-8; {str(table)!r}: {error}."
         ) from error
     if not rows:
         raise InputError(f"A table of images has a line per image; {str(table)!r} has none.")
-    files = zip(unique(rows), photos, strict=True)
-    return Listing(tuple(replace(file, photo=photo) for file, photo in files), tuple(skipped))
+    files = tuple(
+        replace(file, photo=photo, marks=marks)
+        for file, (photo, marks) in zip(unique(rows), more, strict=True)
+    )
+    return Listing(files, tuple(skipped), tuple(map(printable, columns)))
 
 
-def _check_header(table: Path, header: Sequence[str] | None) -> None:
-    if not header or not {"path", "label"} <= set(header):
+def _columns(table: Path, header: Sequence[str] | None) -> tuple[str, ...]:
+    """The columns that stand for a class each; none where a column ``label`` names the class."""
+    classes = tuple(name for name in header or () if name not in ("path", "photo"))
+    if not header or "path" not in header or ("label" not in header and len(classes) < 2):
         raise InputError(
-            f"A table of images starts with the line path,label; {str(table)!r} starts with "
-            f"{','.join(header or ())[:200]!r}."
+            "A table of images starts with the line path,label, or with path and a column per "
+            f"class; {str(table)!r} starts with {','.join(header or ())[:200]!r}."
         )
+    if "label" in header:
+        return ()
+    if len(set(classes)) < len(classes) or "" in classes:
+        raise InputError(
+            f"The columns of a table are classes, each with a name of its own; {str(table)!r} has "
+            f"{','.join(header)[:200]!r}."
+        )
+    return classes
+
+
+def _mark(where: str, column: str, text: str | None) -> int:
+    said = (text or "").strip()
+    if said not in ("0", "1"):
+        raise InputError(
+            "A table of images has a column label, or columns that say 0 or 1 for a class each; "
+            f"{where}, column {column!r} has {said[:50]!r}."
+        )
+    return int(said)
 
 
 def list_paths(paths: Sequence[str | os.PathLike[str]]) -> Listing:

@@ -140,6 +140,7 @@ def run(
         if time.monotonic() - saved >= SAVE_EVERY:
             _save(directory, outcome)
             saved = time.monotonic()
+    outcome.labels = source.settled(np.array(outcome.labels, np.int64)).tolist()
     return outcome
 
 

@@ -23,12 +23,14 @@ class Outputs:
         labels: int64 (N,), -1 where unknown.
         read: bool (N,), whether each image was read.
         skipped: files that were not.
+        several: bool (N, K), which labels each image has; ``None`` where none may have several.
     """
 
     predictions: Floats | None
     labels: NDArray[np.int64]
     read: NDArray[np.bool_]
     skipped: tuple[Skipped, ...]
+    several: NDArray[np.bool_] | None = None
 
 
 def outputs(
@@ -71,9 +73,10 @@ def outputs(
         tell(Progress(stage, shard.stop, source.length))
     return Outputs(
         np.concatenate(predictions) if predictions else None,
-        np.array(labels, np.int64),
+        source.settled(np.array(labels, np.int64)),
         np.array(read, bool),
         tuple(skipped),
+        source.several,
     )
 
 
@@ -86,4 +89,5 @@ def of_profile(images: pd.DataFrame, predictions: Floats | None, source: Source)
         images["label"].to_numpy(np.int64),
         images["read"].to_numpy(bool),
         (*skipped, *source.left_out),
+        source.several,
     )
