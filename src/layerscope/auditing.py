@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from layerscope.audit.accuracy import Performance
 from layerscope.audit.clarity import Clarity, clarity, clarity_panel
 from layerscope.audit.described import Described, concentration
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
@@ -21,7 +23,6 @@ from layerscope.audit.memorisation import (
     memorised,
 )
 from layerscope.audit.performance import (
-    Performance,
     answers_of,
     low_accuracy,
     performance,
@@ -149,7 +150,9 @@ class Split:
     @property
     def data(self) -> DataSet:
         """Number, classes and losses; classes without names go by their numbers."""
-        highest = int(self.outputs.labels.max(initial=-1))
+        several = self.outputs.several
+        columns = 0 if several is None else several.shape[1]
+        highest = max(columns - 1, int(self.outputs.labels.max(initial=-1)))
         names = self.classes or tuple(str(number) for number in range(highest + 1))
         assumed = self.unnamed and bool(self.classes) and highest >= 0
         return DataSet(int(self.outputs.read.sum()), names, self.outputs.skipped, assumed)
@@ -167,7 +170,9 @@ class Split:
     def performance(self) -> Performance:
         """Accuracy and its company."""
         known = self.outputs.labels[self.outputs.read]
-        labels: NDArray[np.int64] | None = known if (known >= 0).any() else None
+        labels: NDArray[Any] | None = known if (known >= 0).any() else None
+        if self.outputs.several is not None:
+            labels = self.outputs.several[self.outputs.read]
         predictions = self.outputs.predictions
         if predictions is None:
             nothing = np.zeros((len(known), 0), np.float32)

@@ -9,6 +9,7 @@ from layerscope.errors import InputError
 from layerscope.focus.targets import Explained, explained
 from layerscope.focus.unrest import under_noise
 from layerscope.images import Preprocessing, Source
+from layerscope.images.labels import SEVERAL
 from layerscope.intake import MOST_IMAGES
 from layerscope.model.room import batch_size
 from layerscope.model.taps import Tap
@@ -71,6 +72,8 @@ def describe(
 
 def _sample(source: Source, steps: Preprocessing | None, found: Outputs, seed: int) -> Floats:
     """Some images of each class, those of the size of the first, ready for the model."""
+    if found.several is not None:
+        raise InputError(SEVERAL)
     known = np.flatnonzero(found.read & (found.labels >= 0))
     chosen = known[list(stratified(len(known), IMAGES, found.labels[known], seed))]
     images = [image for _, image in pixels_at(source, chosen.tolist())]

@@ -24,6 +24,7 @@ from layerscope.feed import Batch
 from layerscope.focus.gate import MOST
 from layerscope.focusing import controls_of, heat_of, question
 from layerscope.images import Preprocessing, Source
+from layerscope.images.labels import SEVERAL
 from layerscope.images.region import Region
 from layerscope.intake import MOST_IMAGES, Images, Intake
 from layerscope.leakage.expected import Expected, expected
@@ -208,6 +209,8 @@ class Examined:
     ) -> Leaks:
         """Patterns that give classes away, and what they do to the answers."""
         answers, labels = test.outputs.predictions, test.outputs.labels
+        if test.outputs.several is not None:
+            return Leaks((0, 0), reason=f"Leaks were not sought. {SEVERAL}")
         if test.performance.accuracy is None or answers is None:
             return Leaks((0, 0), reason=f"Leaks were not sought. {test.performance.reason}")
         compute = forward(self.intake.traced, [], steps, self.intake.outputs)

@@ -329,7 +329,7 @@ def _with_region(asked: _Asked, region: Region, label: int) -> _Tried:
 def _sides(source: Source, label: int, name: str) -> tuple[Source, Source]:
     """The images of a class, and those of all others."""
     if source.labels is None:
-        why = f" ({source.label_mismatch})" if source.label_mismatch else ""
+        why = f" ({source.unlabelled})" if source.unlabelled else ""
         raise InputError(f"{UNLABELLED}{why}.")
     own = np.flatnonzero(source.labels == label)
     others = np.flatnonzero((source.labels >= 0) & (source.labels != label))

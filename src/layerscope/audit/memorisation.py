@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from layerscope.audit.accuracy import Performance
 from layerscope.audit.described import Described
 from layerscope.audit.figures import Interval, count, with_interval
 from layerscope.audit.findings import Effect, Finding, Panel, untested
-from layerscope.audit.performance import Performance, answers_of
+from layerscope.audit.performance import answers_of
+from layerscope.images.labels import SEVERAL
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def memorised(
     """
     if train is None or of_train is None:
         return Memorised(reason="No training images were given (--train).")
+    if train.several or test.several:
+        return Memorised(reason=SEVERAL)
     fewest = LIMITS.fewest_train, LIMITS.fewest_test
     for name, found, least in zip(("training", "test"), (train, test), fewest, strict=True):
         if found.accuracy is None:

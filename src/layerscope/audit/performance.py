@@ -1,44 +1,28 @@
 """How often the model is right, against what guessing would give."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from layerscope.audit.figures import Interval, count, listed, percent, with_interval
+from layerscope.audit.accuracy import (
+    LIMITS,
+    Array,
+    ClassAccuracy,
+    Classes,
+    Confusion,
+    Limits,
+    Performance,
+    calibration_error,
+    probable,
+    skill_of,
+    verdict_of,
+)
+from layerscope.audit.figures import count, listed, percent, with_interval
 from layerscope.audit.findings import Effect, Finding, Panel
+from layerscope.audit.several import several_labels
 from layerscope.measures.intervals import wilson
-from layerscope.vocabulary import Class
-
-Verdict = Literal["low", "moderate", "high", "not-tested"]
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the verdict is made with.
-
-    Attributes:
-        low: the verdict is low where the upper limit of the skill lies below.
-        high: the verdict is high where the lower limit of the skill reaches this.
-        fewest: labelled images below which no verdict is given.
-        bins: of the calibration error.
-        fewest_calibrated: images below which no calibration error is given; few images raise it.
-        pairs: how many confused pairs are kept.
-    """
-
-    low: float = 0.5
-    high: float = 0.8
-    fewest: int = 10
-    bins: int = 15
-    fewest_calibrated: int = 100
-    pairs: int = 10
-
-
-LIMITS = Limits()
 
 LOW = (
     "Check first what makes every model look bad: preprocessing and the order of the classes. "
@@ -56,65 +40,6 @@ NOT_FINITE = (
 """Advice where the accuracy is low."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClassAccuracy:
-    """Accuracy on the images of one class, with its 95 % Wilson interval."""
-
-    of: Class
-    images: int
-    accuracy: float
-    ci95: Interval
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Images of one class that were taken for another, and their share of that class."""
-
-    true: Class
-    predicted: Class
-    images: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Performance:
-    """How well predictions fit labels; all ``None`` where that cannot be said.
-
-    Attributes:
-        images: labelled images.
-        accuracy: share of them whose strongest output is their label; an output that is not
-            finite is wrong.
-        ci95: 95 % Wilson interval of the accuracy.
-        majority: accuracy of always answering the most frequent of these labels.
-        chance: one by the number of classes the model knows.
-        per_class: for each class that has images, in output order.
-        confused: the most frequent confusions, by images, then by share of the true class.
-        calibration_error: see `calibration_error`.
-        skill: (accuracy - b) / (1 - b), b the larger one of majority and chance: 0 is guessing,
-            1 is always right.
-        skill_ci95: the same for the limits of ``ci95``; b counts as known.
-        verdict: from ``skill_ci95`` and `Limits`.
-        reason: why there is no verdict, as a sentence; empty where there is one.
-        notes: what else a reader must know about these numbers.
-        broken: images whose output is NaN or infinite.
-    """
-
-    images: int = 0
-    accuracy: float | None = None
-    ci95: Interval | None = None
-    majority: float | None = None
-    chance: float | None = None
-    per_class: tuple[ClassAccuracy, ...] = ()
-    confused: tuple[Confusion, ...] = ()
-    calibration_error: float | None = None
-    skill: float | None = None
-    skill_ci95: Interval | None = None
-    verdict: Verdict = "not-tested"
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-    broken: int = 0
-
-
 def performance(
     predictions: Array | Mapping[str, Array],
     labels: Array | None,
@@ -128,12 +53,15 @@ def performance(
         predictions: (N, K) outputs, K >= 2: probabilities or logits, the strongest is the answer;
             (N, 1) or (N,): the second of two classes, as probability where all values lie in 0..1
             (threshold .5), otherwise as logit (threshold 0). Anything else is not tested.
-        labels: (N,) output index per image, -1 where unknown; ``None`` for unlabelled images.
+        labels: (N,) output index per image, -1 where unknown; (N, K) of 0 and 1 where an image may
+            have several labels, see `layerscope.audit.several`; ``None`` for unlabelled images.
         names: one per class, in output order; without them classes are called by their index.
         unlabelled: the reason to give where there are no labels.
         limits: of the verdict.
     """
     reason = unlabelled if labels is None else _unsuitable(predictions, np.asarray(labels))
+    if not reason and labels is not None and np.ndim(labels) == 2:
+        return several_labels(np.asarray(predictions), np.asarray(labels), names, limits)
     if reason or labels is None or isinstance(predictions, Mapping):
         return Performance(reason=reason)
     known = np.asarray(labels) >= 0
@@ -145,18 +73,8 @@ def performance(
         reason = f"Labels go up to {truth.max()}, and the model knows {count(classes, 'class')}."
         return Performance(reason=reason)
     return _compared(
-        truth, answers, confidence, _Classes(classes, names), int((~known).sum()), limits
+        truth, answers, confidence, Classes(classes, names), int((~known).sum()), limits
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Classes:
-    number: int
-    names: Sequence[str] | None
-
-    def __getitem__(self, index: int) -> Class:
-        known = self.names is not None and index < len(self.names)
-        return Class(int(index), str(self.names[index]) if known and self.names else str(index))
 
 
 def _unsuitable(predictions: Array | Mapping[str, Array], labels: Array) -> str:
@@ -164,13 +82,14 @@ def _unsuitable(predictions: Array | Mapping[str, Array], labels: Array) -> str:
     if isinstance(predictions, Mapping):
         return f"The model has {len(predictions)} outputs; only a single one is judged."
     predictions = np.asarray(predictions)
-    if labels.ndim > 1:
-        return "Images have several labels (multi-label); accuracy is for one label per image."
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels)):
         return "The labels are numbers, not classes: this looks like regression."
     if predictions.ndim > 2:
         shape = " x ".join(str(side) for side in predictions.shape[1:])
         return f"The output has the shape {shape} per image, not one number per class."
+    if labels.ndim > 1:
+        fits = labels.shape == predictions.shape
+        return "" if fits else "Images have several labels, and not one for each output."
     single = predictions.ndim == 1 or predictions.shape[1] == 1
     if single and labels.size and labels.max() > 1:
         return "The model has one output, and labels go beyond 0 and 1: this looks like regression."
@@ -186,7 +105,7 @@ def answers_of(predictions: Array) -> tuple[NDArray[np.int64], Array | None, int
     answers = np.where(finite, safe.argmax(1), -1)
     best = safe.max(1, keepdims=True)
     confidence: Array | None
-    if _probable(safe[finite]):
+    if probable(safe[finite]):
         sums = safe[finite].sum(1, dtype=np.float64)
         # half precision: a thousand probabilities do not add up to 1 exactly
         confidence = best[:, 0].astype(np.float64) if np.abs(sums - 1).max() < 0.02 else None
@@ -197,14 +116,9 @@ def answers_of(predictions: Array) -> tuple[NDArray[np.int64], Array | None, int
     return answers, confidence, predictions.shape[1]
 
 
-def _probable(values: Array) -> bool:
-    """Whether numbers can be probabilities, rounding of half precision included."""
-    return bool(values.size and values.min() >= 0 and values.max() <= 1 + 1e-3)
-
-
 def _binary(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], Array, int]:
     finite = np.isfinite(values)
-    second = values if _probable(values[finite]) else expit(values)
+    second = values if probable(values[finite]) else expit(values)
     answers = np.where(finite, second > 0.5, -1).astype(np.int64)
     return answers, np.where(finite, np.maximum(second, 1 - second), np.nan), 2
 
@@ -213,7 +127,7 @@ def _compared(
     truth: NDArray[np.int64],
     answers: NDArray[np.int64],
     confidence: Array | None,
-    classes: _Classes,
+    classes: Classes,
     unknown: int,
     limits: Limits,
 ) -> Performance:
@@ -225,9 +139,10 @@ def _compared(
     base = max(majority, chance)
     skill, skill_ci95 = None, None
     if base < 1:
-        skill, *ends = ((x - base) / (1 - base) for x in (accuracy, *ci95))
-        skill_ci95 = (ends[0], ends[1])
-    verdict, reason = _verdict(skill_ci95, images, limits)
+        skill = skill_of(accuracy, base)
+        skill_ci95 = (skill_of(ci95[0], base), skill_of(ci95[1], base))
+    alike = "All images are of one class, so that guessing is always right."
+    verdict, reason = verdict_of(skill_ci95, images, limits, alike)
     calibrated = confidence is not None and images >= limits.fewest_calibrated
     return Performance(
         images=images,
@@ -249,43 +164,8 @@ def _compared(
     )
 
 
-def _verdict(skill: Interval | None, images: int, limits: Limits) -> tuple[Verdict, str]:
-    if images < limits.fewest:
-        few = count(images, "labelled image")
-        return "not-tested", f"A verdict needs at least {limits.fewest} labelled images; got {few}."
-    if skill is None:
-        return "not-tested", "All images are of one class, so that guessing is always right."
-    if skill[1] < limits.low:
-        return "low", ""
-    return ("high" if skill[0] >= limits.high else "moderate"), ""
-
-
-def calibration_error(
-    confidence: Array, hits: NDArray[np.bool_], bins: int = LIMITS.bins
-) -> float | None:
-    """Expected calibration error, 0 (as often right as sure) to 1.
-
-    Images are sorted into bins of equal width by the probability of their strongest class; the
-    result is the mean over images of abs(share of right answers - mean probability) of their bin
-    (Guo et al., ICML 2017). Logits become probabilities by softmax, or by the logistic function
-    where there is one output. Few images raise it, since chance alone makes bins differ.
-
-    Args:
-        confidence: (N,), NaN where an output was not finite: such images are left out.
-        hits: (N,), whether the answer was right.
-        bins: number of bins.
-    """
-    usable = np.isfinite(confidence)
-    if not usable.any():
-        return None
-    sure, right = confidence[usable], hits[usable]
-    places = np.minimum((sure * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(places, weights=right - sure, minlength=bins)
-    return float(np.abs(gaps).sum() / len(sure))
-
-
 def _per_class(
-    truth: NDArray[np.int64], hits: NDArray[np.bool_], classes: _Classes
+    truth: NDArray[np.int64], hits: NDArray[np.bool_], classes: Classes
 ) -> tuple[ClassAccuracy, ...]:
     rows = []
     for index in np.unique(truth):
@@ -299,7 +179,7 @@ def _confused(
     truth: NDArray[np.int64],
     answers: NDArray[np.int64],
     counts: NDArray[np.int64],
-    classes: _Classes,
+    classes: Classes,
     most: int,
 ) -> tuple[Confusion, ...]:
     wrong = (truth != answers) & (answers >= 0)
@@ -358,8 +238,9 @@ def low_accuracy(found: Performance, assumed: bool = False) -> tuple[Finding, ..
         return ()
     message = f"{_against(found)}."
     if found.broken:
+        them = "the images" if found.several else "them"
         message += (
-            f" For {found.broken:,} of them the output is NaN or infinite, which counts as wrong."
+            f" For {found.broken:,} of {them} the output is NaN or infinite, which counts as wrong."
         )
     return (
         Finding(
@@ -374,11 +255,12 @@ def low_accuracy(found: Performance, assumed: bool = False) -> tuple[Finding, ..
 
 def _advice(found: Performance, assumed: bool) -> list[str]:
     """What may help; finite outputs are held against guessing on their own."""
-    hits, answered = round((found.accuracy or 0) * found.images), found.images - found.broken
+    answered = found.images - found.broken
+    hits = round((found.accuracy or 0) * found.images)
     said = [NOT_FINITE] if found.broken else []
     if 2 * found.broken > found.images - hits:
         return said
-    worse = found.chance is not None and wilson(hits, answered)[1] < found.chance
+    worse = found.chance is not None and wilson(min(hits, answered), answered)[1] < found.chance
     said.append(WORSE_THAN_GUESSING if worse else LOW)
     if assumed and (doubts := _doubts_of_order(found)):
         said.append(
@@ -404,9 +286,11 @@ def _doubts_of_order(found: Performance) -> list[str]:
 def _against(found: Performance) -> str:
     if found.accuracy is None or found.majority is None or found.chance is None:
         return ""
+    frequent = "what is commonest of each label" if found.several else "the most frequent class"
     guess, how = max(
         (found.chance, "for guessing at random"),
-        (found.majority, "for always answering the most frequent class"),
+        (found.majority, f"for always answering {frequent}"),
     )
-    share = with_interval(found.accuracy, found.ci95)
-    return f"Accuracy {share} on {count(found.images, 'image')}, against {percent(guess)} {how}"
+    share, images = with_interval(found.accuracy, found.ci95), count(found.images, "image")
+    on = f"of the decisions on {images}, one per label," if found.several else f"on {images},"
+    return f"Accuracy {share} {on} against {percent(guess)} {how}"

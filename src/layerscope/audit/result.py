@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from layerscope.audit.accuracy import Performance
 from layerscope.audit.clarity import Counts, added, counts
 from layerscope.audit.described import to_dict as _described
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName, untested
 from layerscope.audit.learned import Learned
 from layerscope.audit.memorisation import Memorised
-from layerscope.audit.performance import Performance
 from layerscope.audit.statement import sentences
 from layerscope.vocabulary import Alternative, Layer, Skipped
 
@@ -257,6 +257,7 @@ def _performance(found: Performance) -> dict[str, Any]:
             for row in found.confused
         ],
         "notes": found.notes,
+        "several_labels": found.several,
     }
 
 

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from layerscope.audit.accuracy import Performance
 from layerscope.audit.clarity import CHANNEL_VERDICTS
 from layerscope.audit.figures import count, listed, percent, with_interval
 from layerscope.audit.findings import KINDS, PANELS, SEVERITIES, Finding, Severity
 from layerscope.audit.focus import Looks
 from layerscope.audit.leakage import Leaks
-from layerscope.audit.performance import ClassAccuracy, Performance
 from layerscope.audit.result import Audit, DataSet, LayerResult
 from layerscope.document.compose import shape_of
 from layerscope.document.layers import reading, sections
@@ -216,17 +216,23 @@ def _measured(title: str, found: Performance) -> list[Part]:
     return [
         Table((title, "Value"), tuple(_numbers(found)), numbers=(1,)),
         *(Text(note, "small") for note in (*found.notes, found.reason) if note),
-        *_per_class(found.per_class),
+        *_per_class(found),
         *_confused(found),
     ]
 
 
 def _numbers(found: Performance) -> list[tuple[str, str]]:
+    what, frequent, sure = (
+        ("Right decisions, one per image and label", "what is commonest of each label", "each")
+        if found.several
+        else ("Accuracy", "the most frequent class", "the strongest")
+    )
+    calibration = f"Calibration error (15 bins of {sure} probability)"
     shares = (
-        ("Accuracy (95 % Wilson interval)", found.accuracy, found.ci95),
-        ("Always answering the most frequent class", found.majority, None),
+        (f"{what} (95 % Wilson interval)", found.accuracy, found.ci95),
+        (f"Always answering {frequent}", found.majority, None),
         ("Guessing at random", found.chance, None),
-        ("Calibration error (15 bins of the strongest probability)", found.calibration_error, None),
+        (calibration, found.calibration_error, None),
     )
     rows = [(name, with_interval(share, ci)) for name, share, ci in shares if share is not None]
     if found.skill is not None and found.skill_ci95 is not None:
@@ -236,13 +242,17 @@ def _numbers(found: Performance) -> list[tuple[str, str]]:
     return [("Images", f"{found.images:,}"), *rows]
 
 
-def _per_class(rows: Sequence[ClassAccuracy]) -> list[Part]:
-    worst = sorted(rows, key=lambda row: (row.accuracy, row.ci95[1], row.of.index))
+def _per_class(found: Performance) -> list[Part]:
+    worst = sorted(found.per_class, key=lambda row: (row.accuracy, row.ci95[1], row.of.index))
     cells = tuple(
         (row.of.name, f"{row.images:,}", percent(row.accuracy), _limits(row.ci95)) for row in worst
     )
     columns = ("Class", "Images", "Accuracy", "95 % CI")
-    caption = _cut("Accuracy per class, the worst first", len(cells))
+    title = "Accuracy per class"
+    if found.several:
+        columns = ("Label", "Images with it", "It is said for", "95 % CI")
+        title = "Of the images with a label, for how many it is said"
+    caption = _cut(f"{title}, the worst first", len(cells))
     return [Table(columns, cells[:MOST_ROWS], caption, (1, 2, 3))]
 
 

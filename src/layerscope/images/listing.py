@@ -166,8 +166,9 @@ def _columns(table: Path, header: Sequence[str] | None) -> tuple[str, ...]:
     classes = tuple(name for name in header or () if name not in ("path", "photo"))
     if not header or "path" not in header or ("label" not in header and len(classes) < 2):
         raise InputError(
-            "A table of images starts with the line path,label, or with path and a column per "
-            f"class; {str(table)!r} starts with {','.join(header or ())[:200]!r}."
+            f"A table of images starts with the line path,label; {str(table)!r} starts with "
+            f"{','.join(header or ())[:200]!r}. In place of label it may have a column of 0 and 1 "
+            "for each of several classes."
         )
     if "label" in header:
         return ()

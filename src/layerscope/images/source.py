@@ -44,9 +44,9 @@ def read(
     Args:
         images: a path to an image, to a folder (one sub-folder per class, or flat), to a CSV with
             the columns path,label or path and one of 0 and 1 per class, or to an ``.npz`` with
-            ``x`` and perhaps ``y``; a list of paths to images; a Pillow image or a list of them; an array (N, H, W, C), (N, H, W) or
-            (H, W, C); a pair (array, labels); or any iterable of batches ``x`` or ``(x, y)``, such
-            as a ``tf.data.Dataset``.
+            ``x`` and perhaps ``y``; a list of paths to images; a Pillow image or a list of them;
+            an array (N, H, W, C), (N, H, W) or (H, W, C); a pair (array, labels); or any iterable
+            of batches ``x`` or ``(x, y)``, such as a ``tf.data.Dataset``.
         size: height and width to give to files; ``None`` keeps each file's own. Arrays keep
             theirs and must have this one.
         channels: of the model's input; files give 3 (RGB) or 1 (grey), arrays what they have.

@@ -80,10 +80,24 @@ def interval(
     return ends[0], ends[1]
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a share (Wilson, JASA 1927)."""
-    found = binomtest(hits, count).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
+def wilson(hits: float, count: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a share (Wilson, JASA 1927).
+
+    Args:
+        hits: 0 to ``count``; no whole number where each of the ``count`` is right in part.
+        count: how many there are, at least 1.
+    """
+    if float(hits).is_integer():
+        found = binomtest(int(hits), count).proportion_ci(0.95, method="wilson")
+        return float(found.low), float(found.high)
+    share, more = hits / count, _Z**2 / count
+    middle = (share + more / 2) / (1 + more)
+    half = float(np.sqrt(share * (1 - share) * more + more**2 / 4)) / (1 + more)
+    return middle - half, middle + half
+
+
+_Z = 1.959963984540054
+"""Of the normal distribution, for 95 %."""
 
 
 def _quantiles(means: _Doubles, levels: tuple[float, ...]) -> _Doubles:
