@@ -91,6 +91,15 @@ def test_other_images_and_preprocessing_are_remarked():
     assert "torch" in remarks[2]
 
 
+def test_accuracies_of_one_label_and_of_several_are_told_apart():
+    several = {"test": {"accuracy": 0.9, "ci95": (0.8, 0.95), "several_labels": True}}
+    other = audit(weights="b", performance=several)
+    assert "not of one kind" in compared(audit(), other).remarks[0]
+    assert compared(other, audit(performance=several)).remarks == ()
+    untested = {"test": {"accuracy": None, "several_labels": False}}
+    assert compared(other, audit(performance=untested)).remarks == ()
+
+
 def test_runs_are_read_from_their_directories(tmp_path):
     for name, given in (("a", audit()), ("b", audit([finding("dead/a", 0.1)]))):
         (tmp_path / name).mkdir()

@@ -119,14 +119,18 @@ def probable(values: Array) -> bool:
     return bool(values.size and values.min() >= 0 and values.max() <= 1 + 1e-3)
 
 
-def skill_of(share: float, base: float) -> float:
-    """How far from guessing (0) to always right (1) a share is, ``base`` being what guessing gives.
+def skill_of(share: float, ci95: Interval, base: float) -> tuple[float | None, Interval | None]:
+    """How far from guessing (0) to always right (1) a share is, and both ends of its interval.
 
     Args:
         share: of right answers, 0 to 1.
-        base: the same for guessing, below 1.
+        ci95: its interval.
+        base: the same share for guessing; where it is 1, there is nothing beyond it.
     """
-    return (share - base) / (1 - base)
+    if base >= 1:
+        return None, None
+    skill, low, high = ((x - base) / (1 - base) for x in (share, *ci95))
+    return skill, (low, high)
 
 
 def verdict_of(

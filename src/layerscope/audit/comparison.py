@@ -178,6 +178,10 @@ def _remarks(before: Read, after: Read) -> list[str]:
     if before.get("quick", False) != after.get("quick", False):
         which = "second" if after.get("quick") else "first"
         said.append(f"The {which} was a quick look: what it lacks may not have been looked for.")
+    tested = [(read.get("performance") or {}).get("test") or {} for read in (before, after)]
+    kinds = {one.get("several_labels", False) for one in tested if one.get("accuracy") is not None}
+    if len(kinds) > 1:
+        said.append("The accuracies are not of one kind: one is of images with several labels.")
     if before["preprocess"]["name"] != after["preprocess"]["name"]:
         names = " and ".join(read["preprocess"]["name"] for read in (before, after))
         said.append(f"The preprocessing differs ({names}).")

@@ -137,10 +137,7 @@ def _compared(
     counts = np.bincount(truth, minlength=classes.number)
     majority, chance = float(counts.max() / images), 1 / classes.number
     base = max(majority, chance)
-    skill, skill_ci95 = None, None
-    if base < 1:
-        skill = skill_of(accuracy, base)
-        skill_ci95 = (skill_of(ci95[0], base), skill_of(ci95[1], base))
+    skill, skill_ci95 = skill_of(accuracy, ci95, base)
     alike = "All images are of one class, so that guessing is always right."
     verdict, reason = verdict_of(skill_ci95, images, limits, alike)
     calibrated = confidence is not None and images >= limits.fewest_calibrated
@@ -260,7 +257,7 @@ def _advice(found: Performance, assumed: bool) -> list[str]:
     said = [NOT_FINITE] if found.broken else []
     if 2 * found.broken > found.images - hits:
         return said
-    worse = found.chance is not None and wilson(min(hits, answered), answered)[1] < found.chance
+    worse = found.chance is not None and wilson(hits, answered)[1] < found.chance
     said.append(WORSE_THAN_GUESSING if worse else LOW)
     if assumed and (doubts := _doubts_of_order(found)):
         said.append(

@@ -70,12 +70,9 @@ def several_labels(
     accuracy, prevalence = float(right.mean()), truth.mean(0)
     majority = float(np.maximum(prevalence, 1 - prevalence).mean())
     ci95 = wilson(accuracy * images, images)
-    skill, skill_ci95 = None, None
-    if majority < 1:
-        skill = skill_of(accuracy, majority)
-        skill_ci95 = (skill_of(ci95[0], majority), skill_of(ci95[1], majority))
+    skill, skill_ci95 = skill_of(accuracy, ci95, majority)
     verdict, reason = verdict_of(skill_ci95, images, limits, ALIKE)
-    sure = _sure(predictions, finite) if likely and images >= limits.fewest_calibrated else None
+    calibrated = likely and images >= limits.fewest_calibrated
     return Performance(
         images=images,
         accuracy=accuracy,
@@ -83,9 +80,9 @@ def several_labels(
         majority=majority,
         chance=0.5,
         per_class=_recalls(truth, said, Classes(truth.shape[1], names)),
-        calibration_error=None
-        if sure is None
-        else calibration_error(sure, right.ravel(), limits.bins),
+        calibration_error=calibration_error(_sure(predictions, finite), right.ravel(), limits.bins)
+        if calibrated
+        else None,
         skill=skill,
         skill_ci95=skill_ci95,
         verdict=verdict,
