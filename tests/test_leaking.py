@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from layerscope.audit.leakage import class_verdict, leak_findings, leakage_panel
+from layerscope.audit.leak_findings import leak_findings
+from layerscope.audit.leakage import class_verdict, leakage_panel
 from layerscope.images import read
 from layerscope.leakage.expected import expected
 from layerscope.leaking.scene import Scene

@@ -15,7 +15,8 @@ from layerscope.audit.described import Described, concentration
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
 from layerscope.audit.focus import Looks, focus_panel, unreliable_heatmap
 from layerscope.audit.inputs import label_mismatch, preprocessing_suspect
-from layerscope.audit.leakage import Leaks, leak_findings, leakage_panel
+from layerscope.audit.leak_findings import leak_findings
+from layerscope.audit.leakage import Leaks, leakage_panel
 from layerscope.audit.memorisation import (
     Memorised,
     memorisation_finding,

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from layerscope.audit.leak_findings import leak_findings
 from layerscope.audit.leakage import (
     ClassLeak,
     Leaks,
     Repeated,
     WholeLeak,
     class_verdict,
-    leak_findings,
     leakage_panel,
     whole_verdict,
 )
@@ -150,6 +150,50 @@ def test_the_looks_of_one_class_are_one_finding_of_the_one_that_is_used_most():
     assert len(leak_findings(Leaks((32, 32), whole=(*cases, other)))) == 2
 
 
+def test_a_look_that_the_edges_of_the_images_do_not_have_may_be_the_object():
+    used = Shift(0.5, 0.4, 0.6, 0.001)
+    case = WholeLeak(Class(3, "cat"), replace(PROPERTY, frame=0.7), used, 0.001, 60)
+    assert whole_verdict(case) == "suspect"
+    leaks = Leaks((32, 32), (leak(copies(0.1)),), (case,))
+    (found,) = leak_findings(leaks)
+    assert (found.kind, found.severity) == ("data-label-property", "info")
+    assert "edges of the images alone tell the class less (ROC area 0.70)" in found.message
+    panel = leakage_panel(leaks)
+    assert panel.verdict == "not-found"
+    assert "look whether it is the object" in panel.summary
+    assert whole_verdict(replace(case, found=PROPERTY)) == "confirmed-used"
+
+
+def test_a_declared_look_is_a_note_and_leaves_the_panel_alone():
+    used = Shift(0.5, 0.4, 0.6, 0.001)
+    case = WholeLeak(Class(3, "cat"), PROPERTY, used, 0.001, 60, expected=True)
+    leaks = Leaks((32, 32), (leak(copies(0.1)),), (case,))
+    (found,) = leak_findings(leaks)
+    assert (found.kind, found.severity) == ("data-label-property", "info")
+    assert "declared" in found.message
+    assert leakage_panel(leaks).verdict == "not-found"
+
+
+def test_a_pattern_as_large_as_an_object_is_a_note_and_leaves_the_panel_alone():
+    leaks = Leaks((32, 32), (leak(what=USED, covers=0.4), leak(copies(0.1))))
+    (found,) = leak_findings(leaks)
+    assert (found.kind, found.severity) == ("leak-suspect", "info")
+    assert "covers 40.0 % of the image, as an object does" in found.message
+    panel = leakage_panel(leaks)
+    assert panel.verdict == "not-found"
+    assert "look whether it is the object" in panel.summary
+
+
+def test_a_pattern_at_changing_places_in_few_images_is_a_suspect_as_parts_of_objects_are():
+    few = {"fixed": False, "inside": 0.3}
+    case = leak(copies(**few), USED)
+    assert class_verdict(case) == "suspect"
+    (found,) = leak_findings(Leaks((32, 32), (case,)))
+    assert "fewer than half of the images, as parts of objects do" in found.message
+    assert class_verdict(leak(copies(fixed=True, inside=0.3), USED)) == "confirmed-used"
+    assert class_verdict(leak(copies(fixed=False, inside=0.6), USED)) == "confirmed-used"
+
+
 def test_a_look_that_the_model_does_not_use_is_no_leak():
     unused = WholeLeak(Class(3, "cat"), PROPERTY, Shift(0.01, 0.0, 0.03, 0.4), 0.4, 60)
     panel = leakage_panel(Leaks((32, 32), (leak(copies(0.1)),), (unused,)))
@@ -178,4 +222,4 @@ def test_a_declared_pattern_is_a_note_and_leaves_the_panel_alone():
     assert "declared" in found.message
     panel = leakage_panel(leaks)
     assert panel.verdict == "not-found"
-    assert "declared" in panel.not_tested[0]
+    assert "Left out as declared: what was found in cat." in panel.summary

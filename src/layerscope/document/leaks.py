@@ -4,8 +4,8 @@ import numpy as np
 
 from layerscope.audit.figures import percent
 from layerscope.audit.findings import Panel
+from layerscope.audit.leak_findings import WORDS
 from layerscope.audit.leakage import (
-    WORDS,
     ClassLeak,
     Leaks,
     WholeLeak,

@@ -180,12 +180,15 @@ def shift(
     with np.errstate(invalid="ignore"):
         drawn = _weighted(marked, of_recipient * of_donor)
         drawn -= _weighted(control, of_recipient * of_control)
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    low, high = np.clip(np.nanquantile(drawn, (0.025, 0.975)), -1, 1)
     differences = marked - control
     flips = random.choice((-1.0, 1.0), (_FLIPS, len(differences)))
     beaten = (flips @ differences >= differences.sum() - 1e-12).sum()
     return Shift(
-        float(differences.mean()), float(low), float(high), float((1 + beaten) / (1 + _FLIPS))
+        float(np.clip(differences.mean(), -1, 1)),
+        float(low),
+        float(high),
+        float((1 + beaten) / (1 + _FLIPS)),
     )
 
 

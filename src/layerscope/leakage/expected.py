@@ -1,11 +1,14 @@
-"""Patterns that a user declares to belong to a class, such as a printed sign."""
+"""What a user declares to belong to a class, such as a printed sign or its colour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from skimage.feature import match_template
 
 from layerscope.errors import InputError
 from layerscope.images.region import Region, read_region
@@ -16,39 +19,51 @@ COVERED = 0.7
 """Share of the box of a pattern that lies in a declared region."""
 ALIKE = 0.6
 """Correlation with a declared mark."""
+LOOKS = ("colour", "contrast", "spectrum", "sharpness", "ring-1", "ring-2", "aspect", "size",
+         "file-type", "exif", "jpeg")  # fmt: skip
+"""Properties of whole images (`layerscope.leakage.properties`)."""
+_SIZES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.25)
+"""Of a declared mark, as the root of its area over that of the pattern."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A region of the image, or the looks of a mark.
+    """A region of the image, the looks of a mark, or a property of whole images.
 
     Attributes:
         words: as the user wrote it.
         region: x0, y0, x1, y1 as shares of the image; ``None`` for a mark.
-        mark: (h, w), its grey values; ``None`` for a region.
+        mark: (h, w, 2), its grey values and its alpha, both 0..255; ``None`` for others.
+        look: name of the property; empty for others.
     """
 
     words: str
     region: Region | None = None
     mark: Floats | None = field(default=None, repr=False)
+    look: str = ""
 
 
 def expected(words: str) -> Expected:
-    """Read ``X0,Y0,X1,Y1`` (shares of the image, origin top left) or the path of a picture.
+    """Read what a user declared.
+
+    Args:
+        words: ``X0,Y0,X1,Y1`` (shares of the image, origin top left), the name of a property of
+            whole images (`LOOKS`), or the path of a picture.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is none of these.
     """
+    if words in LOOKS:
+        return Expected(words, look=words)
     if words.count(",") == 3:
         return Expected(words, read_region(words))
     try:
         with Image.open(Path(words).expanduser()) as image:
-            grey = image.convert("RGBA").convert("LA").getchannel(0)
-            return Expected(words, mark=np.asarray(grey, np.float32))
+            return Expected(words, mark=np.asarray(image.convert("RGBA").convert("LA"), np.float32))
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"An expected pattern is a region X0,Y0,X1,Y1 or a picture; '{words}' is neither "
-            f"({error})."
+            "An expected pattern is a region X0,Y0,X1,Y1, a picture, or one of "
+            f"{', '.join(LOOKS)}; '{words}' is none of these ({error})."
         ) from None
 
 
@@ -63,6 +78,7 @@ def is_expected(copies: Copies, size: tuple[int, int], declared: Sequence[Expect
     return any(
         _inside(copies.box, size, one.region) if one.region else _alike(copies.mark, one.mark)
         for one in declared
+        if not one.look
     )
 
 
@@ -79,10 +95,36 @@ def _inside(
 
 
 def _alike(found: Floats, mark: Floats | None) -> bool:
+    """Whether a mark lies somewhere in a pattern, at any size near the pattern's own."""
     if mark is None:
         return False
-    grey = Image.fromarray(found.mean(-1).astype(np.float32))
-    own = np.asarray(grey.resize(mark.shape[::-1], Image.Resampling.BILINEAR), np.float64)
-    own, other = own - own.mean(), mark - mark.mean()
-    length = float(np.sqrt((own**2).sum() * (other**2).sum()))
-    return bool(length > 0 and (own * other).sum() >= ALIKE * length)
+    pattern = found.mean(-1).astype(np.float64)
+    edge = np.concatenate([pattern[0], pattern[-1], pattern[:, 0], pattern[:, -1]])
+    behind, sides = float(np.median(edge)), np.array(pattern.shape)
+    # The box may be larger than the mark, or cut it off.
+    padded = np.pad(pattern, [(side // 2 + 1,) * 2 for side in sides], constant_values=behind)
+    scale = float(np.sqrt(np.prod(sides / np.array(mark.shape[:2]))))
+    for factor in (1.0, *(scale * one for one in _SIZES)):
+        size = np.maximum(np.round(np.array(mark.shape[:2]) * factor), 3).astype(int)
+        if (size <= padded.shape).all() and _best(padded, _upon(mark, size, behind)) >= ALIKE:
+            return True
+    return False
+
+
+def _upon(mark: Floats, size: NDArray[Any], behind: float) -> NDArray[np.float64]:
+    """A mark at some size, its transparent parts as bright as what lies behind."""
+    grey, alpha = (
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(mark[..., at])).resize(
+                (int(size[1]), int(size[0])), Image.Resampling.BILINEAR
+            ),
+            np.float64,
+        )
+        for at in (0, 1)
+    )
+    return grey * alpha / 255 + behind * (1 - alpha / 255)
+
+
+def _best(pattern: NDArray[Any], mark: NDArray[Any]) -> float:
+    """The highest correlation of a mark with a part of a pattern."""
+    return float(np.nanmax(match_template(pattern, mark))) if np.ptp(mark) > 0 else 0.0

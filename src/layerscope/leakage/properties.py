@@ -49,6 +49,9 @@ class Property:
         accuracy_low, accuracy_high: ends of its 95 % interval.
         majority: share of the commonest class, what constant guessing reaches.
         images: how many were looked at.
+        frame: the area where only the edges of the images are looked at (`frame`): a tint or blur
+            of the whole image tells the class there as well, an object in the middle does not.
+            1 for properties that do not depend on what lies in the middle.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Property:
     accuracy_high: float
     majority: float
     images: int
+    frame: float = 1.0
 
     @property
     def tells(self) -> bool:
@@ -96,6 +100,22 @@ def image_properties(images: Floats) -> dict[str, Floats]:
         outer = pixels[:, ring]
         found[f"ring-{wide}"] = np.concatenate([outer.mean(1), outer.std(1)], 1)
     return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def frame(images: Floats) -> Floats:
+    """The four edges of images, one below the other: an eighth of the shorter side wide.
+
+    Args:
+        images: (N, H, W, C), at least 8 x 8.
+
+    Returns:
+        (N, 4 w, min(H, W), C), w at least 4; the left and the right edge lie on their sides.
+    """
+    short = min(images.shape[1:3])
+    wide = max(4, short // 8)
+    above, below = images[:, :wide, :short], images[:, -wide:, :short]
+    left, right = images[:, :short, :wide], images[:, :short, -wide:]
+    return np.concatenate([above, below, left.swapaxes(1, 2), right.swapaxes(1, 2)], 1)
 
 
 def _spectrum(grey: Floats) -> Floats:

@@ -76,7 +76,12 @@ def search(
         replace(one, expected=one.copies is not None and is_expected(one.copies, size, declared))
         for one in leaks
     ]
-    found = any(one.copies is not None and one.copies.found for one in leaks)
+    looks = {one.look for one in declared}
+    properties = [replace(one, expected=one.found.name in looks) for one in properties]
+    found = any(
+        one.copies is not None and one.copies.found and not (one.expected or one.may_be_object)
+        for one in leaks
+    )
     return Leaks(
         size, tuple(leaks), tuple(properties), _across_classes(repeats.clusters, seen.names),
         () if found or not trials else _power(pool, leaks, trials, seen.seed), counter.passes,

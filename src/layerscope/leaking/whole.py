@@ -14,6 +14,7 @@ from layerscope.interventions.whole import CHANGES, Change
 from layerscope.leakage.properties import (
     Property,
     file_properties,
+    frame,
     image_properties,
     telling_properties,
 )
@@ -29,6 +30,8 @@ SMALLEST = 64
 """Pixels of the shorter side from which images have blocks enough to be saved as JPEG."""
 _SAVED = ("jpeg", "sharpness", "spectrum")
 """Properties that the quality of a JPEG changes."""
+_OF_MIDDLE = ("colour", "contrast", "spectrum", "sharpness")
+"""Properties that an object in the middle changes."""
 
 
 def telling(seen: Scene, files: Sequence[str] | None) -> list[Property]:
@@ -38,9 +41,26 @@ def telling(seen: Scene, files: Sequence[str] | None) -> list[Property]:
         values |= file_properties(files)
     try:
         found = telling_properties(values, seen.labels, seen.photos, seen.seed)
+        told = _at_the_edges(seen, [one for one in found if one.tells])
     except InputError:  # too few images of two classes
         return []
-    return sorted((one for one in found if one.tells), key=lambda one: -one.auc)
+    return sorted(told, key=lambda one: -one.auc)
+
+
+def _at_the_edges(seen: Scene, told: Sequence[Property]) -> list[Property]:
+    """The same with what their edges tell."""
+    names = {one.name for one in told} & set(_OF_MIDDLE)
+    if not names:
+        return list(told)
+    values = image_properties(frame(seen.pixels))
+    found = telling_properties(
+        {name: values[name] for name in sorted(names)}, seen.labels, seen.photos, seen.seed
+    )
+    areas = {(one.name, one.label): one.auc for one in found}
+    return [
+        replace(one, frame=areas.get((one.name, one.label), 0.5)) if one.name in names else one
+        for one in told
+    ]
 
 
 def tried(seen: Scene, told: Sequence[Property], spent: Callable[[], bool]) -> list[WholeLeak]:
@@ -60,7 +80,8 @@ def tried(seen: Scene, told: Sequence[Property], spent: Callable[[], bool]) -> l
         leak, change = WholeLeak(seen.of(one.label), one), CHANGES.get(one.name)
         same = known.get((one.label, change)) if change else None
         if same is not None:  # two properties, one change
-            found.append(replace(leak, effect=same.effect, recipients=same.recipients))
+            alike = replace(leak, effect=same.effect, control=same.control)
+            found.append(replace(alike, recipients=same.recipients))
             continue
         if len(known) < MOST and not spent():
             leak = _given(seen, leak, change)
@@ -87,20 +108,23 @@ def _given(seen: Scene, leak: WholeLeak, change: Change | None) -> WholeLeak:
         return leak
     random = np.random.default_rng((seen.seed, label, len(name)))
     chosen = np.sort(random.permutation(others)[:RECIPIENTS])
-    effects: list[Shift] = []
+    effects: list[tuple[Shift, str]] = []
     if change is not None:
         donors = paired(random, len(chosen), np.flatnonzero(seen.labels == label))
         controls = unrelated(seen, chosen, [label], random)
-        effects.append(compared(seen, label, chosen, donors, controls, change))
+        third = len(np.unique(seen.labels)) > 2
+        control = "the same from a third class" if third else "the same from its own class"
+        effects.append((compared(seen, label, chosen, donors, controls, change), control))
     if name in _SAVED and seen.recode is not None and min(seen.pixels.shape[1:3]) >= SMALLEST:
-        effects.append(_saved(seen, label, chosen))
+        effects.append((_saved(seen, label, chosen), "saving as JPEG of another quality"))
     if not effects:
         return leak
-    return replace(leak, effect=max(effects, key=lambda one: one.low), recipients=len(chosen))
+    effect, control = max(effects, key=lambda one: one[0].low)
+    return replace(leak, effect=effect, control=control, recipients=len(chosen))
 
 
 def _saved(seen: Scene, label: int, chosen: NDArray[np.int64]) -> Shift:
-    """What saving as JPEG of one quality does, beyond other qualities.
+    """What saving as JPEG of one quality does, beyond the quality furthest from it.
 
     The quality is chosen on half of the images and tried on the others.
     """
@@ -113,6 +137,6 @@ def _saved(seen: Scene, label: int, chosen: NDArray[np.int64]) -> Shift:
     )
     half = len(chosen) // 2
     best = int(rises[:, :half].mean(1).argmax())
-    own, rest = rises[best, half:], np.delete(rises, best, 0)[:, half:].mean(0)
-    places = np.arange(len(own))
-    return shift(own, rest, places, places, places, seen.seed)
+    furthest = int(np.abs(np.array(QUALITIES) - QUALITIES[best]).argmax())
+    places = np.arange(len(chosen) - half)
+    return shift(rises[best, half:], rises[furthest, half:], places, places, places, seen.seed)
