@@ -115,6 +115,7 @@ def _class(leak: Any, reader: Reader) -> dict[str, Any]:
         "label": leak.of.index, "verdict": class_verdict(leak), "right": leak.right, "p": leak.p,
         "score": copies.score.value, "low": copies.score.low, "shared": list(copies.shared),
         "covers": leak.covers, "inside": copies.inside, "outside": copies.outside,
+        "fixed": copies.fixed,
     }  # fmt: skip
     if effect:
         found["effect"] = [effect.same.value, effect.same.low, effect.same.high]
@@ -131,6 +132,7 @@ def _whole(leak: Any) -> dict[str, Any]:
     effect = leak.effect
     return {
         "label": leak.of.index, "name": leak.found.name, "auc": leak.found.auc, "p": leak.p,
+        "frame": leak.found.frame,
         "verdict": whole_verdict(leak),
         "effect": [effect.value, effect.low, effect.high] if effect else None,
     }  # fmt: skip

@@ -9,6 +9,7 @@ from layerscope.errors import InputError
 from layerscope.leakage.properties import (
     _areas,
     file_properties,
+    frame,
     image_properties,
     telling_properties,
 )
@@ -24,6 +25,18 @@ def judged(kind, opacity=1.0):
     return {(one.name, one.label): one for one in found}
 
 
+def telling(images, labels, name):
+    return telling_properties({name: image_properties(images)[name]}, labels)
+
+
+def at_the_edges(kind, name):
+    drawn = digits(400)
+    kept = drawn.labels < 4
+    truth = marked_images(drawn.images[kept], drawn.labels[kept], kind, (2,))
+    found = telling(frame(truth.images), truth.labels, name)
+    return [one for one in found if one.label == 2]
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [("tint", {"colour", "contrast"}), ("blur", {"spectrum", "sharpness"}), ("border", {"ring-1"})],
@@ -34,6 +47,22 @@ def test_a_planted_change_is_told_by_its_property_for_its_class_alone(kind, name
         assert found[name, 2].tells
         assert found[name, 2].low <= found[name, 2].auc <= found[name, 2].high
         assert found[name, 0].auc < found[name, 2].auc
+
+
+@pytest.mark.parametrize(("kind", "name"), [("tint", "contrast"), ("blur", "spectrum")])
+def test_a_change_of_the_whole_image_tells_at_the_edges_as_well(kind, name):
+    (found,) = at_the_edges(kind, name)
+    assert found.auc >= 0.9
+
+
+def test_what_lies_in_the_middle_does_not_tell_at_the_edges():
+    random = np.random.default_rng(4)
+    images = random.uniform(0, 60, (120, 32, 40, 3)).astype(np.float32)
+    labels = np.arange(120) % 4
+    images[labels == 2, 10:22, 12:26, 0] += 150
+    assert {one.label for one in telling(images, labels, "contrast") if one.tells} == {2}
+    assert all(one.auc < 0.8 for one in telling(frame(images), labels, "contrast"))
+    assert frame(images).shape == (120, 16, 32, 3)
 
 
 def test_colours_that_say_nothing_stay_near_chance_and_at_the_majority():

@@ -65,12 +65,12 @@ def search(
     unsearched: list[str] = []
     for at, one in enumerate(copies):
         tell(Progress(stage, at, len(copies)))
-        if counter.spent():
-            unsearched.append(alone.of(one.label).name)
+        if counter.has_room(_needs(one)):
+            leaks.append(_of_class(alone, pool, one, counter))
         else:
-            leaks.append(_of_class(alone, pool, one))
+            unsearched.append(alone.of(one.label).name)
     tell(Progress(stage, len(copies), len(copies)))
-    leaks, properties = _corrected(leaks, whole.tried(alone, told, counter.spent))
+    leaks, properties = _corrected(leaks, whole.tried(alone, told, counter.has_room))
     size = alone.pixels.shape[1], alone.pixels.shape[2]
     leaks = [
         replace(one, expected=one.copies is not None and is_expected(one.copies, size, declared))
@@ -105,7 +105,12 @@ def _copies(seen: Scene, pool: Pool, places: Mapping[int, Sequence[Region]]) -> 
     return sorted(found, key=lambda one: -one.score.value)
 
 
-def _of_class(seen: Scene, pool: Pool, copies: Copies) -> ClassLeak:
+def _needs(copies: Copies) -> int:
+    """Images that go through the model for one class."""
+    return patterns.PASSES if copies.found else regions.PASSES
+
+
+def _of_class(seen: Scene, pool: Pool, copies: Copies, counter: "_Counted") -> ClassLeak:
     """What the model makes of one class."""
     leak, recipients = patterns.described(seen, copies), patterns.recipients_of(seen, copies)
     if not patterns.testable(leak, recipients):
@@ -119,7 +124,7 @@ def _of_class(seen: Scene, pool: Pool, copies: Copies) -> ClassLeak:
             seen.pixels, seen.labels, [copies.label], seen.seed, pool,
             {copies.label: [leak.region]}, everywhere=False,
         )  # fmt: skip
-        if not there.found:
+        if not (there.found and counter.has_room(patterns.PASSES)):
             return leak
         leak, recipients = patterns.described(seen, there), patterns.recipients_of(seen, there)
     return patterns.tried(seen, leak, recipients)
@@ -127,7 +132,7 @@ def _of_class(seen: Scene, pool: Pool, copies: Copies) -> ClassLeak:
 
 def _announced(seen: Scene, copies: Sequence[Copies], told: int) -> str:
     """What is going to be done, with how many images and for how long."""
-    passes = sum(patterns.PASSES if one.found else regions.PASSES for one in copies)
+    passes = sum(map(_needs, copies))
     passes += min(told, whole.MOST) * whole.PASSES
     some = seen.pixels[:_TIMED]
     seen.predict(some)  # the first pass may take longer
@@ -147,9 +152,9 @@ class _Counted:
         self.passes += len(images)
         return self.predict(images)
 
-    def spent(self) -> bool:
-        """Whether no more images may go through the model."""
-        return self.budget is not None and self.passes >= self.budget
+    def has_room(self, images: int) -> bool:
+        """Whether so many more images may go through the model."""
+        return self.budget is None or self.passes + images <= self.budget
 
 
 def _corrected(
@@ -189,8 +194,8 @@ def _left(unsearched: Sequence[str], budget: int | None, crops: int) -> tuple[st
     said = []
     if unsearched:
         said.append(
-            f"{', '.join(unsearched)}: the budget of {budget:,} images through the model was used "
-            "up."
+            f"{', '.join(unsearched)}: the budget of {budget:,} images through the model left no "
+            "room."
         )
     if crops:
         said.append(f"{count(crops, 'crop')} of photos that another image stands for.")

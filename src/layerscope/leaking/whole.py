@@ -25,7 +25,7 @@ RECIPIENTS = 60
 MOST = 12
 """Changes that are tried, of the properties that tell best."""
 PASSES = 2 * RECIPIENTS
-"""Images that go through the model for one change; for JPEG half as many more."""
+"""Images that go through the model for one change; saving as JPEG takes more."""
 SMALLEST = 64
 """Pixels of the shorter side from which images have blocks enough to be saved as JPEG."""
 _SAVED = ("jpeg", "sharpness", "spectrum")
@@ -63,7 +63,9 @@ def _at_the_edges(seen: Scene, told: Sequence[Property]) -> list[Property]:
     ]
 
 
-def tried(seen: Scene, told: Sequence[Property], spent: Callable[[], bool]) -> list[WholeLeak]:
+def tried(
+    seen: Scene, told: Sequence[Property], has_room: Callable[[int], bool]
+) -> list[WholeLeak]:
     """The effect of properties that can be given to other images.
 
     Between two classes what one has the other lacks: of a property of both, only the class stays
@@ -72,7 +74,7 @@ def tried(seen: Scene, told: Sequence[Property], spent: Callable[[], bool]) -> l
     Args:
         seen: the images.
         told: properties that tell a class.
-        spent: whether no more images may go through the model.
+        has_room: whether so many more images may go through the model.
     """
     found: list[WholeLeak] = []
     known: dict[tuple[int, Change], WholeLeak] = {}
@@ -83,12 +85,21 @@ def tried(seen: Scene, told: Sequence[Property], spent: Callable[[], bool]) -> l
             alike = replace(leak, effect=same.effect, control=same.control)
             found.append(replace(alike, recipients=same.recipients))
             continue
-        if len(known) < MOST and not spent():
+        if len(known) < MOST and has_room(_needs(one.name, seen)):
             leak = _given(seen, leak, change)
         if change:
             known[one.label, change] = leak
         found.append(leak)
     return _of_one_class(found) if len(np.unique(seen.labels)) == 2 else found
+
+
+def _needs(name: str, seen: Scene) -> int:
+    """Images that go through the model for one property."""
+    return PASSES + len(QUALITIES) * RECIPIENTS * _can_be_saved(name, seen)
+
+
+def _can_be_saved(name: str, seen: Scene) -> bool:
+    return name in _SAVED and seen.recode is not None and min(seen.pixels.shape[1:3]) >= SMALLEST
 
 
 def _of_one_class(found: Sequence[WholeLeak]) -> list[WholeLeak]:
@@ -115,7 +126,7 @@ def _given(seen: Scene, leak: WholeLeak, change: Change | None) -> WholeLeak:
         third = len(np.unique(seen.labels)) > 2
         control = "the same from a third class" if third else "the same from its own class"
         effects.append((compared(seen, label, chosen, donors, controls, change), control))
-    if name in _SAVED and seen.recode is not None and min(seen.pixels.shape[1:3]) >= SMALLEST:
+    if _can_be_saved(name, seen):
         effects.append((_saved(seen, label, chosen), "saving as JPEG of another quality"))
     if not effects:
         return leak
