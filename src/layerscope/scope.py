@@ -355,8 +355,8 @@ class Scope:
                 `layerscope.auditing.Audited.save`.
             budget: images that the search for leaks may send through the model; default what it
                 takes, at most about 1,000 a class.
-            expected: patterns that belong to a class, each a region ``X0,Y0,X1,Y1`` in shares of
-                the image or the path of a picture.
+            expected: what belongs to a class, each a region ``X0,Y0,X1,Y1`` in shares of the image,
+                the path of a picture, or a property of whole images such as ``colour``.
             quick: look at 200 images of each set, at no untrained twins, and for leaks only where
                 that panel is named; what this cannot tell is said.
             tell: hears how far the work is.

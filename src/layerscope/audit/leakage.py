@@ -104,6 +104,7 @@ class WholeLeak:
         p: of the effect, adjusted.
         recipients: how many images it was tried in.
         control: what the effect is compared with, in words.
+        shown: some recipients before and after, raw (H, W, C) each.
         expected: the property was declared to belong to the classes.
     """
 
@@ -113,6 +114,7 @@ class WholeLeak:
     p: float = float("nan")
     recipients: int = 0
     control: str = "the same from a third class"
+    shown: tuple[tuple[Floats, Floats], ...] = field(default=(), repr=False)
     expected: bool = False
 
     @property
@@ -213,9 +215,10 @@ def leakage_panel(leaks: Leaks) -> Panel:
 
 
 _VERDICT_WORDS: dict[Verdict, str] = {
-    "confirmed-used": "Something beside the object gives away {classes}, and moves the answers of "
+    "confirmed-used": "Something in the images gives away {classes}, and moves the answers of "
     "the model.",
-    "suspect": "Something may give away {classes}, and whether the model uses it stays open.",
+    "suspect": "Something in the images may give away {classes}, and whether the model uses it "
+    "stays open.",
     "present-unused": "A pattern gives away {classes}, and the model does not use it, as far as "
     "these images tell.",
     "not-found": "No pattern that gives a class away was found in {searched}.",

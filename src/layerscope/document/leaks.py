@@ -1,5 +1,7 @@
 """The section of a report on leaks: each pattern, what it does in other images, and the search."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from layerscope.audit.figures import percent
@@ -21,6 +23,11 @@ _NOTE = (
     "The pattern is the mean of its copies. Before and after: images of other classes as they are "
     "and with a copy pasted in, from the one that it moved most to the one that it moved least."
 )
+_NOTE_OF_LOOKS = (
+    "Images of other classes as they are, and with the property of an image of the class given to "
+    "them."
+)
+_OF_LOOKS = ("confirmed-used", "suspect")
 _SEARCHED = (
     "Score: mean correlation of the best fifth of the images of the class with the pattern, less "
     "that of other classes, on images that took no part in choosing it. Effect: rise of the "
@@ -41,6 +48,10 @@ def leak_sections(panel: Panel, leaks: Leaks) -> list[Section]:
     found = [one for one in leaks.classes if one.copies is not None and one.copies.found]
     if found:
         parts.append(Strips("Patterns that recur in a class", tuple(map(_strip, found)), _NOTE))
+    looks = [one for one in leaks.whole if one.shown and whole_verdict(one) in _OF_LOOKS]
+    if looks:
+        strips = tuple(map(_look, looks))
+        parts.append(Strips("Looks that move the answers", strips, _NOTE_OF_LOOKS))
     if leaks.classes:
         columns = (
             "Class", "Verdict", "Images", "Right", "Score", "In the class", "In others", "Effect",
@@ -63,7 +74,7 @@ def _row(leak: ClassLeak) -> tuple[str, ...]:
     own = effect.same if effect else None
     return (
         leak.of.name,
-        class_verdict(leak).replace("-", " "),
+        _verdict(class_verdict(leak), leak),
         f"{leak.images:,}",
         f"{leak.right:,}",
         f"{copies.score.value:.2f}" if copies else "",
@@ -79,23 +90,42 @@ def _property(leak: WholeLeak) -> tuple[str, ...]:
     return (
         leak.of.name,
         WORDS.get(own.name, own.name),
-        whole_verdict(leak).replace("-", " "),
+        _verdict(whole_verdict(leak), leak),
         f"{own.auc:.2f} ({own.low:.2f} to {own.high:.2f})",
         f"{effect.value:.2f} ({effect.low:.2f} to {effect.high:.2f})" if effect else "",
     )
 
 
+def _verdict(verdict: str, leak: ClassLeak | WholeLeak) -> str:
+    """The verdict in the words of the report, with what makes it decide nothing."""
+    words = verdict.replace("-", " ")
+    if leak.expected:
+        return f"{words}, declared"
+    object_ = leak.may_be_object and verdict in ("suspect", "present-unused")
+    return f"{words}, maybe the object" if object_ else words
+
+
+def _look(leak: WholeLeak) -> tuple[str, str, tuple[Picture, ...]]:
+    words = f"{_verdict(whole_verdict(leak), leak)}: {WORDS.get(leak.found.name, leak.found.name)}"
+    return f"Class {leak.of.name}", words, tuple(_before_and_after(leak.shown, "changed"))
+
+
+def _before_and_after(shown: Sequence[tuple[Floats, Floats]], done: str) -> Iterator[Picture]:
+    for at, (before, after) in enumerate(shown, 1):
+        both = photo(np.stack([before, after]).reshape(-1, *before.shape[1:]))
+        for rgb, name in zip(np.split(both, 2), ("before", "after"), strict=True):
+            yield Picture(
+                np.asarray(rgb), f"Image {at} of another class {name} it was {done}", name
+            )
+
+
 def _strip(leak: ClassLeak) -> tuple[str, str, tuple[Picture, ...]]:
     assert leak.copies is not None
     x0, y0, x1, y1 = leak.copies.box
-    words = f"{class_verdict(leak).replace('-', ' ')}, {y1 - y0} × {x1 - x0} pixels"
-    pictures = [Picture(_fitting(leak.copies.mark), "The pattern", "pattern")]
-    for at, (before, after) in enumerate(leak.shown, 1):
-        both = photo(np.stack([before, after]).reshape(-1, *before.shape[1:]))
-        for rgb, name in zip(np.split(both, 2), ("before", "after"), strict=True):
-            alt = f"Image {at} of another class {name} the pattern was pasted in"
-            pictures.append(Picture(np.asarray(rgb), alt, name))
-    return f"Class {leak.of.name}", words, tuple(pictures)
+    words = f"{_verdict(class_verdict(leak), leak)}, {y1 - y0} × {x1 - x0} pixels"
+    pattern = Picture(_fitting(leak.copies.mark), "The pattern", "pattern")
+    changed = _before_and_after(leak.shown, "given the pattern")
+    return f"Class {leak.of.name}", words, (pattern, *changed)
 
 
 def _fitting(mark: Floats) -> Bytes:

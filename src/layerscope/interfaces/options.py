@@ -188,9 +188,9 @@ FailOn = Annotated[
 Expected = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="MARK.png|X0,Y0,X1,Y1",
-        help="A pattern that belongs to a class and is no leak, as a picture or by its place in "
-        "shares of the image; may be given again.",
+        metavar="MARK.png|X0,Y0,X1,Y1|colour",
+        help="What belongs to a class and is no leak: a pattern, as a picture or by its place in "
+        "shares of the image, or a property of whole images; may be given again.",
     ),
 ]
 Budget = Annotated[

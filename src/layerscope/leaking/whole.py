@@ -19,6 +19,7 @@ from layerscope.leakage.properties import (
     telling_properties,
 )
 from layerscope.leaking.scene import Scene, compared, unrelated
+from layerscope.vocabulary import Floats
 
 RECIPIENTS = 60
 """Images of other classes that a property is given to."""
@@ -28,6 +29,8 @@ PASSES = 2 * RECIPIENTS
 """Images that go through the model for one change; saving as JPEG takes more."""
 SMALLEST = 64
 """Pixels of the shorter side from which images have blocks enough to be saved as JPEG."""
+SHOWN = 4
+"""Images that are shown before and after a change."""
 _SAVED = ("jpeg", "sharpness", "spectrum")
 """Properties that the quality of a JPEG changes."""
 _OF_MIDDLE = ("colour", "contrast", "spectrum", "sharpness")
@@ -82,8 +85,7 @@ def tried(
         leak, change = WholeLeak(seen.of(one.label), one), CHANGES.get(one.name)
         same = known.get((one.label, change)) if change else None
         if same is not None:  # two properties, one change
-            alike = replace(leak, effect=same.effect, control=same.control)
-            found.append(replace(alike, recipients=same.recipients))
+            found.append(replace(same, found=one))
             continue
         if len(known) < MOST and has_room(_needs(one.name, seen)):
             leak = _given(seen, leak, change)
@@ -119,22 +121,27 @@ def _given(seen: Scene, leak: WholeLeak, change: Change | None) -> WholeLeak:
         return leak
     random = np.random.default_rng((seen.seed, label, len(name)))
     chosen = np.sort(random.permutation(others)[:RECIPIENTS])
-    effects: list[tuple[Shift, str]] = []
+    effects: list[tuple[Shift, str, Floats]] = []
+    few = chosen[:SHOWN]
     if change is not None:
         donors = paired(random, len(chosen), np.flatnonzero(seen.labels == label))
         controls = unrelated(seen, chosen, [label], random)
         third = len(np.unique(seen.labels)) > 2
         control = "the same from a third class" if third else "the same from its own class"
-        effects.append((compared(seen, label, chosen, donors, controls, change), control))
+        effect = compared(seen, label, chosen, donors, controls, change)
+        after = change(seen.pixels[few], seen.pixels[donors[:SHOWN]])
+        effects.append((effect, control, after))
     if _can_be_saved(name, seen):
-        effects.append((_saved(seen, label, chosen), "saving as JPEG of another quality"))
+        effect, after = _saved(seen, label, chosen)
+        effects.append((effect, "saving as JPEG of another quality", after))
     if not effects:
         return leak
-    effect, control = max(effects, key=lambda one: one[0].low)
-    return replace(leak, effect=effect, control=control, recipients=len(chosen))
+    effect, control, after = max(effects, key=lambda one: one[0].low)
+    shown = tuple(zip(seen.pixels[few], after, strict=True))
+    return replace(leak, effect=effect, control=control, recipients=len(chosen), shown=shown)
 
 
-def _saved(seen: Scene, label: int, chosen: NDArray[np.int64]) -> Shift:
+def _saved(seen: Scene, label: int, chosen: NDArray[np.int64]) -> tuple[Shift, Floats]:
     """What saving as JPEG of one quality does, beyond the quality furthest from it.
 
     The quality is chosen on half of the images and tried on the others.
@@ -150,4 +157,5 @@ def _saved(seen: Scene, label: int, chosen: NDArray[np.int64]) -> Shift:
     best = int(rises[:, :half].mean(1).argmax())
     furthest = int(np.abs(np.array(QUALITIES) - QUALITIES[best]).argmax())
     places = np.arange(len(chosen) - half)
-    return shift(rises[best, half:], rises[furthest, half:], places, places, places, seen.seed)
+    effect = shift(rises[best, half:], rises[furthest, half:], places, places, places, seen.seed)
+    return effect, seen.recode(chosen[:SHOWN], QUALITIES[best])
