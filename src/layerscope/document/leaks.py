@@ -77,7 +77,7 @@ def _row(leak: ClassLeak) -> tuple[str, ...]:
         _verdict(class_verdict(leak), leak),
         f"{leak.images:,}",
         f"{leak.right:,}",
-        f"{copies.score.value:.2f}" if copies else "",
+        f"{copies.score.value:z.2f}" if copies else "",
         percent(copies.inside) if copies and copies.found else "",
         percent(copies.outside) if copies and copies.found else "",
         f"{own.value:.2f} ({own.low:.2f} to {own.high:.2f})" if own else "",

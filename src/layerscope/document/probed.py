@@ -84,7 +84,8 @@ def statement(told: Told, classes: pd.DataFrame, scale: str) -> str:
     most = f"the most of all {len(classes):,} classes" if rank == 1 else f"rank {rank} of all"
     moves = (
         f"moves {_share(row['moved'])} (95\u00a0% CI {_ends(row, 'moved', 100, '.0f')}) of "
-        f"{told.number} to {row['name']}; {_moves(told, row)}."
+        f"{told.number} to {row['name']}; {_moves(told, row)} (those that were {row['name']} "
+        "before do not count)."
     )
     rises = [f"{words} {row[f'{key}_rise']:+.2f}" for key, words in told.controls]
     raises = (

@@ -81,9 +81,10 @@ def report(
         looks: heatmaps of some images; ``None`` where there are none.
         leaks: patterns that give classes away; ``None`` where none were sought.
     """
+    layers = f"{count(len(audit.layers), 'layer')}, " if audit.layers else ""
     about = (
         f"{audit.model.path}: {count(audit.model.parameters, 'parameter')}, "
-        f"{count(len(audit.layers), 'layer')}, {count(audit.test.images, 'test image')}. "
+        f"{layers}{count(audit.test.images, 'test image')}. "
         f"{audit.created:%Y-%m-%d %H:%M %Z}."
     )
     cut = () if audit.complete else (Note("This audit was cut short: it is not complete.", "warn"),)
