@@ -93,6 +93,10 @@ def test_a_mark_that_is_read_is_confirmed_with_the_right_effect(logo):
     kinds = [found.kind for found in leak_findings(leaks)]
     assert kinds.count("leak-confirmed") == 1
     assert len(leak.shown) == 4
+    x0, y0, x1, y1 = leak.copies.box
+    assert {one.shape for one in leak.montage} == {(y1 - y0, x1 - x0, 3)}
+    for one in leak.montage:
+        assert np.corrcoef(one.ravel(), leak.copies.mark.ravel())[0, 1] > 0.9
 
 
 def test_the_same_mark_that_is_not_read_is_present_and_unused(logo):

@@ -71,6 +71,7 @@ class ClassLeak:
         region: x0, y0, x1, y1 as shares of the image, of a region that decides without copies.
         region_effect: what a patch from there does.
         shown: some recipients before and after, raw (H, W, C) each.
+        montage: the pattern in some images of the class, raw (h, w, C) each.
         expected: the pattern was declared to belong to the class.
     """
 
@@ -85,6 +86,7 @@ class ClassLeak:
     region: tuple[float, float, float, float] | None = None
     region_effect: Shift | None = None
     shown: tuple[tuple[Floats, Floats], ...] = field(default=(), repr=False)
+    montage: tuple[Floats, ...] = field(default=(), repr=False)
     expected: bool = False
 
     @property

@@ -20,8 +20,9 @@ from layerscope.document.parts import Part, Picture, Section, Strips, Table, Tex
 from layerscope.vocabulary import Floats
 
 _NOTE = (
-    "The pattern is the mean of its copies. Before and after: images of other classes as they are "
-    "and with a copy pasted in, from the one that it moved most to the one that it moved least."
+    "The pattern is the mean of its copies, and some of them stand beside it. Before and after: "
+    "images of other classes as they are and with a copy pasted in, from the one that it moved most "
+    "to the one that it moved least."
 )
 _NOTE_OF_LOOKS = (
     "Images of other classes as they are, and with the property of an image of the class given to "
@@ -124,8 +125,21 @@ def _strip(leak: ClassLeak) -> tuple[str, str, tuple[Picture, ...]]:
     x0, y0, x1, y1 = leak.copies.box
     words = f"{_verdict(class_verdict(leak), leak)}, {y1 - y0} × {x1 - x0} pixels"
     pattern = Picture(_fitting(leak.copies.mark), "The pattern", "pattern")
+    copies = [
+        Picture(rgb, f"The pattern in image {at} of the class", "copy")
+        for at, rgb in enumerate(_alike(leak.montage), 1)
+    ]
     changed = _before_and_after(leak.shown, "given the pattern")
-    return f"Class {leak.of.name}", words, (pattern, *changed)
+    return f"Class {leak.of.name}", words, (pattern, *copies, *changed)
+
+
+def _alike(images: Sequence[Floats]) -> Iterator[Bytes]:
+    """Images of any sizes in the same brightness."""
+    ends = np.cumsum([one[..., 0].size for one in images])
+    if images:
+        flat = photo(np.concatenate([one.reshape(-1, 1, one.shape[-1]) for one in images]))
+        for one, rgb in zip(images, np.split(flat, ends[:-1]), strict=True):
+            yield np.asarray(rgb.reshape(*one.shape[:2], 3))
 
 
 def _fitting(mark: Floats) -> Bytes:

@@ -25,6 +25,8 @@ NECESSARY = 40
 PASSES = 4 * RECIPIENTS + NECESSARY
 """Images that go through the model for one class at most."""
 SHOWN = 4
+COPIES = 6
+"""Images of the class whose copy is shown."""
 
 
 def described(seen: Scene, copies: Copies) -> ClassLeak:
@@ -65,12 +67,29 @@ def tried(seen: Scene, leak: ClassLeak, recipients: NDArray[np.int64]) -> ClassL
         seen.predict, seen.pixels, label, copies.images[some], copies.places[some], fillers,
         seen.answers[copies.images[some], label],
     )  # fmt: skip
-    return replace(leak, effect=effect, necessity=lost, shown=_shown(seen, effect))
+    return replace(
+        leak,
+        effect=effect,
+        necessity=lost,
+        shown=_shown(seen, effect),
+        montage=_montage(seen, copies, judges),
+    )
 
 
 def testable(leak: ClassLeak, recipients: NDArray[np.int64]) -> bool:
     """Whether there are images enough to say anything."""
     return min(leak.right, len(recipients)) >= LIMITS.fewest
+
+
+def _montage(seen: Scene, copies: Copies, carriers: NDArray[np.int64]) -> tuple[Floats, ...]:
+    """The pattern as some images have it, those first that the edge does not cut off."""
+    boxes = copies.places[carriers]
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    some = carriers[np.argsort(-areas, kind="stable")][:COPIES]
+    return tuple(
+        seen.pixels[copies.images[at]][y0:y1, x0:x1]
+        for at, (x0, y0, x1, y1) in zip(some, copies.places[some].tolist(), strict=True)
+    )
 
 
 def _shown(seen: Scene, effect: Transplanted) -> tuple[tuple[Floats, Floats], ...]:
