@@ -21,8 +21,8 @@ from layerscope.vocabulary import Floats
 
 _NOTE = (
     "The pattern is the mean of its copies, and some of them stand beside it. Before and after: "
-    "images of other classes as they are and with a copy pasted in, from the one that it moved most "
-    "to the one that it moved least."
+    "images of other classes as they are and with a copy pasted in, from the one that it moved "
+    "most to the one that it moved least."
 )
 _NOTE_OF_LOOKS = (
     "Images of other classes as they are, and with the property of an image of the class given to "
