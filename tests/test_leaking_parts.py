@@ -1,5 +1,6 @@
 """Parts of the search for leaks, each on something whose answer is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,10 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from layerscope.audit.leakage import ClassLeak
+from layerscope.audit.leakage import ClassLeak, WholeLeak, class_verdict
 from layerscope.errors import InputError
 from layerscope.images import read
 from layerscope.interventions.jpeg import QUALITIES, reencoded
+from layerscope.interventions.transplant import Shift
 from layerscope.leakage.properties import Property
 from layerscope.leaking import regions, splits, whole
 from layerscope.leaking.footprints import MOST, footprints
@@ -177,6 +179,26 @@ def test_between_two_classes_a_look_is_one_finding_of_the_class_that_has_it(mark
     (leak,) = whole.tried(seen, given, lambda _: True)
     assert leak.of.index == marked
     assert leak.effect.value == pytest.approx(0.68, abs=0.02)
+
+
+def test_between_two_classes_the_lack_of_the_others_mark_is_no_look(monkeypatch):
+    """A mark says class 0, and its absence, as an outer ring without it, class 1."""
+    images, labels = textures(80), np.arange(80) % 2
+    images[labels == 0, :10, :10] = np.random.default_rng(1).uniform(0, 255, (10, 10, 3))
+
+    def predict(some):
+        seen = np.abs(some[:, :10, :10] - images[0, :10, :10]).mean((1, 2, 3)) < 12
+        likely = np.where(seen, 0.98, 0.02).astype(np.float32)
+        return np.stack([likely, 1 - likely], 1)
+
+    seen = seen_with(predict, images, labels)
+    look = Property("ring-2", 1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 80)
+    used = Shift(0.6, 0.5, 0.7, 0.001)
+    tried = [WholeLeak(Class(at, ""), replace(look, label=at), used, 0.001, 60) for at in (0, 1)]
+    monkeypatch.setattr(whole, "tried", lambda *_: tried)
+    leaks = search(seen, trials=0)
+    assert class_verdict(leaks.classes[0]) == "confirmed-used"
+    assert [one.of.index for one in leaks.whole] == [0]
 
 
 def test_pictures_in_both_sets_are_named_with_their_set(tmp_path):

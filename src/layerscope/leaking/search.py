@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from layerscope.audit.figures import count
-from layerscope.audit.leakage import LIMITS, ClassLeak, Leaks, Repeated, WholeLeak, is_used
+from layerscope.audit.leakage import (
+    LIMITS,
+    ClassLeak,
+    Leaks,
+    Repeated,
+    WholeLeak,
+    class_verdict,
+    is_used,
+    whole_verdict,
+)
 from layerscope.images.region import Region, shares
 from layerscope.interventions.transplant import Predict
 from layerscope.leakage.copies import Copies, find_copies
@@ -71,6 +80,8 @@ def search(
             unsearched.append(alone.of(one.label).name)
     tell(Progress(stage, len(copies), len(copies)))
     leaks, properties = _corrected(leaks, whole.tried(alone, told, counter.has_room))
+    if len(np.unique(alone.labels)) == 2:
+        properties = _without_lacks(leaks, properties)
     size = alone.pixels.shape[1], alone.pixels.shape[2]
     leaks = [
         replace(one, expected=one.copies is not None and is_expected(one.copies, size, declared))
@@ -168,6 +179,16 @@ def _corrected(
         [replace(one, p=value) for one, value in zip(leaks, p, strict=False)],
         [replace(one, p=value) for one, value in zip(properties, p[len(leaks) :], strict=True)],
     )
+
+
+def _without_lacks(leaks: list[ClassLeak], properties: list[WholeLeak]) -> list[WholeLeak]:
+    """Between two classes, the look of one may be the lack of the other's pattern: left out."""
+    have = {one.of.index for one in leaks if class_verdict(one) == "confirmed-used"}
+    return [
+        one
+        for one in properties
+        if not have or one.of.index in have or whole_verdict(one) == "present-unused"
+    ]
 
 
 def _power(pool: Pool, leaks: Sequence[ClassLeak], trials: int, seed: int) -> tuple[Power, ...]:
