@@ -149,6 +149,7 @@ def test_findings_that_fail_on_names_give_exit_code_1(done, folder, options, cod
     ("options", "message"),
     [
         (["--fail-on", "deadly"], "deadly"),
+        (["--fail-on", ""], "warn, fail or kinds"),
         (
             ["--panels", "clarity,beauty"],
             "Panels are a list of clarity, focus, leakage, memorisation, performance; got 'beauty'",

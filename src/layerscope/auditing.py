@@ -132,6 +132,12 @@ class Audited:
         )._repr_html_()
 
 
+_NO_VECTOR = (
+    "The model does not answer with one vector of classes: it has several outputs, or an output of "
+    "another shape. Give a model with that output alone, such as keras.Model(inputs, one_output)."
+)
+
+
 @dataclass(frozen=True)
 class Split:
     """One set of images, as far as the model's answers to them go.
@@ -177,7 +183,7 @@ class Split:
         predictions = self.outputs.predictions
         if predictions is None:
             nothing = np.zeros((len(known), 0), np.float32)
-            return performance(nothing, None, None, "The output of the model is no vector.")
+            return performance(nothing, None, None, _NO_VECTOR)
         reason = self.mismatch or "The images carry no labels."
         return performance(predictions[self.outputs.read], labels, self.classes or None, reason)
 

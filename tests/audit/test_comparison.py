@@ -36,6 +36,14 @@ def test_what_appears_and_vanishes_is_told_by_id():
     assert "Appeared warn noisy/b: About noisy/b." in str(found)
 
 
+def test_a_panel_that_only_one_audit_tested_is_named():
+    before, after = audit([finding("dead/a", 0.1)]), audit(clarity="not-tested")
+    said = "The second audit did not test clarity: what has vanished there may be unchanged."
+    assert said in compared(before, after).remarks
+    said = "The first audit did not test clarity: what has appeared there may be unchanged."
+    assert said in compared(after, before).remarks
+
+
 @pytest.mark.parametrize(
     ("before", "after", "better"),
     [

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from audit_cases import guesses
 
+from layerscope.audit.findings import Panel
 from layerscope.audit.performance import (
     Limits,
     calibration_error,
@@ -10,7 +11,24 @@ from layerscope.audit.performance import (
     performance_panel,
     wilson,
 )
+from layerscope.audit.statement import sentences
 from layerscope.vocabulary import Class
+
+
+def test_classes_in_another_order_are_told_as_that_and_not_as_guessing():
+    truth = np.repeat(np.arange(4), 20)
+    swapped = np.array([0, 2, 3, 1])[truth]
+    found = performance(np.eye(4)[swapped], truth)
+    panel = performance_panel(found)
+    assert panel.verdict == "low"
+    assert "probably in another order" in panel.summary
+    assert "not distinguishable" not in panel.summary
+    said = " ".join(sentences({"performance": panel, "clarity": Panel("clear", "Clear.")}, ()))
+    assert "not a good model yet" not in said
+    same = np.zeros(80, int)
+    assert "another order" not in performance_panel(performance(np.eye(4)[same], truth)).summary
+    random = np.random.default_rng(0).integers(0, 4, 80)
+    assert "another order" not in performance_panel(performance(np.eye(4)[random], truth)).summary
 
 
 def test_the_wilson_interval_is_that_of_the_paper():

@@ -194,6 +194,22 @@ def test_a_table_that_is_none_is_refused(tmp_path, text, words):
         read(tmp_path / "index.csv")
 
 
+def test_pipes_and_devices_are_left_out_and_never_opened(tmp_path):
+    for number in range(3):
+        write(tmp_path / f"x/{number}.png")
+        write(tmp_path / f"y/{number}.png")
+    os.mkfifo(tmp_path / "x/pipe.png")
+    (tmp_path / "y/zero.png").symlink_to("/dev/zero")
+    source = read(tmp_path, size=(6, 6))
+    assert source.length == 6
+    assert {item.file: item.reason for item in source.left_out} == {
+        "x/pipe.png": "is no ordinary file", "y/zero.png": "is no ordinary file",
+    }  # fmt: skip
+    assert source.digest()
+    with pytest.raises(InputError, match="ordinary files"):
+        read([tmp_path / "x/pipe.png"], size=(6, 6))
+
+
 def test_damaged_files_are_listed_and_the_rest_goes_on(tmp_path):
     for number in range(12):
         write(tmp_path / f"x/{number}.png")

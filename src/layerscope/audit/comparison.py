@@ -178,6 +178,13 @@ def _remarks(before: Read, after: Read) -> list[str]:
     if before.get("quick", False) != after.get("quick", False):
         which = "second" if after.get("quick") else "first"
         said.append(f"The {which} was a quick look: what it lacks may not have been looked for.")
+    for name in PANELS:
+        first, second = (read["panels"][name]["verdict"] for read in (before, after))
+        if (first == "not-tested") != (second == "not-tested"):
+            which, odd = ("first", "appeared") if first == "not-tested" else ("second", "vanished")
+            said.append(
+                f"The {which} audit did not test {name}: what has {odd} there may be unchanged."
+            )
     tested = [(read.get("performance") or {}).get("test") or {} for read in (before, after)]
     kinds = {one.get("several_labels", False) for one in tested if one.get("accuracy") is not None}
     if len(kinds) > 1:

@@ -32,6 +32,10 @@ WORSE_THAN_GUESSING = (
     "This is worse than guessing, which rarely comes from training: the classes are probably in "
     "another order than the outputs. Check --classes and --preprocess."
 )
+OTHER_ORDER = (
+    "Classes are mostly taken for one other class each, no two for the same: they are probably in another order than "
+    "the outputs, and the accuracy says nothing until that is settled (--classes)."
+)
 NOT_FINITE = (
     "Outputs that are not finite come from broken weights, from numbers too large for half "
     "precision or from inputs unlike those of the training: settle that first, at the first layer "
@@ -220,8 +224,18 @@ def performance_panel(found: Performance) -> Panel:
         return Panel("not-tested", f"{numbers}. {found.reason}", (found.reason,))
     low, high = found.skill_ci95 or (1, 1)
     doubt = " That is not distinguishable from guessing." if low <= 0 <= high else ""
+    if found.verdict == "low" and _are_swapped(found):
+        doubt = f" {OTHER_ORDER}"
     summary = f"Performance is {found.verdict}: {numbers[0].lower()}{numbers[1:]}.{doubt}"
     return Panel(found.verdict, summary)
+
+
+def _are_swapped(found: Performance) -> bool:
+    """Whether at least half of the classes are mostly taken for another one each, no two alike."""
+    lost = [row for row in found.confused if row.share > 0.5]
+    taken_for = {row.predicted.index for row in lost}
+    enough = len(lost) >= 2 and len(lost) >= min(len(found.per_class), LIMITS.pairs) / 2
+    return enough and len(taken_for) == len(lost)
 
 
 def low_accuracy(found: Performance, assumed: bool = False) -> tuple[Finding, ...]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from layerscope.audit.figures import conjoined, listed
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
+from layerscope.audit.performance import OTHER_ORDER
 
 LEAK = (
     "A confirmed leak: the accuracy is not to be trusted, whatever the maps look like. Repair the "
-    "images and measure again."
+    "images and measure again; if what was found belongs to the class, declare it (--expected)."
 )
 
 
@@ -104,7 +105,10 @@ def sentences(panels: Mapping[PanelName, Panel], findings: Sequence[Finding]) ->
     said += [panels[name].summary for name in _SAID if name in panels]
     if verdicts["memorisation"] != "not-tested":
         said.append(panels["memorisation"].summary)
-    said += _together(verdicts, findings)
+    known = dict(verdicts)
+    if "performance" in panels and OTHER_ORDER in panels["performance"].summary:
+        known["performance"] = "not-tested"  # nothing follows from such an accuracy
+    said += _together(known, findings)
     missing = [name for name in PANELS if verdicts[name] == "not-tested"]
     return (*said, f"Not tested: {conjoined(missing)}.") if missing else tuple(said)
 

@@ -55,6 +55,18 @@ class Listing:
     columns: tuple[str, ...] = ()
 
 
+def ordinary(files: Listing) -> Listing:
+    """Without pipes and devices, which would be read for ever; what is missing stays."""
+    odd = [file for file in files.files if file.path.exists() and not file.path.is_file()]
+    if not odd:
+        return files
+    names = {file.id for file in odd}
+    kept = tuple(file for file in files.files if file.id not in names)
+    if not kept:
+        raise InputError(f"Images are ordinary files; none of the {len(odd)} given is one.")
+    return replace(files, files=kept, skipped=(*files.skipped, *_skip(odd, "is no ordinary file")))
+
+
 def list_folder(folder: Path) -> Listing:
     """List the images of a folder with one sub-folder per class, or of a flat one.
 

@@ -122,6 +122,7 @@ def _read_path(given: str | os.PathLike[str], wanted: Wanted) -> Source:
 
 
 def _read_files(files: listing.Listing, wanted: Wanted, numbers: bool = False) -> Source:
+    files = listing.ordinary(files)
     _check_channels(wanted)
     if not files.files:
         raise InputError("At least one image is needed; the list is empty.")

@@ -382,7 +382,7 @@ def audit(
     train: Train = None,
     output: Run = Path("layerscope-run"),
     panels: Panels = None,
-    fail_on: FailOn = "",
+    fail_on: FailOn = None,
     expected: Expected = None,
     max_skipped: MaxSkipped = 0.05,
     budget: Budget = None,
@@ -405,7 +405,8 @@ def audit(
     from layerscope.interfaces.audit import Leakage, check, run
 
     asked = panels.split(",") if panels else None
-    failures = [name for name in fail_on.split(",") if name]
+    # An empty name is refused: a gate whose variable is not set must not stand open.
+    failures = [] if fail_on is None else [name.strip() for name in fail_on.split(",")]
     check(output, asked, failures, expected or ())
     with _progress(quiet):
         scope = _scope(model, preprocess, resize, classes, trust, custom_objects, seed)

@@ -180,7 +180,7 @@ Panels = Annotated[
     ),
 ]
 FailOn = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="WHAT[,WHAT]", help="Kinds of findings, or warn or fail, that give exit code 1."
     ),

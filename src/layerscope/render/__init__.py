@@ -23,6 +23,6 @@ def write_whole(path: str | Path, content: bytes) -> None:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise EnvironmentFailure(
-            f"The picture could not be written to {path}: {error.strerror or error}. "
+            f"It could not be written to {path}: {error.strerror or error}. "
             "Choose another place with -o, or make room."
         ) from error
