@@ -33,8 +33,9 @@ WORSE_THAN_GUESSING = (
     "another order than the outputs. Check --classes and --preprocess."
 )
 OTHER_ORDER = (
-    "Classes are mostly taken for one other class each, no two for the same: they are probably in another order than "
-    "the outputs, and the accuracy says nothing until that is settled (--classes)."
+    "Classes are mostly taken for one other class each, no two for the same: they are probably in "
+    "another order than the outputs, and the accuracy says nothing until that is settled "
+    "(--classes)."
 )
 NOT_FINITE = (
     "Outputs that are not finite come from broken weights, from numbers too large for half "
