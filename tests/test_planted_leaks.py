@@ -69,7 +69,7 @@ def test_a_net_that_reads_a_mark_is_found_out_with_its_reliance(world: Reading):
 
 
 UNUSED = [
-    pytest.param(Reading("none", (), (("ink", 1.0),), seed=90_011, **LESS), id="clean"),
+    pytest.param(Reading("none", (), (("ink", 1.0),), seed=90_011, **LESS), id="clean", marks=slow),
     pytest.param(
         Reading("none", (), (("background", "black"),), seed=90_012), id="black", marks=slow
     ),
