@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from layerscope.audit.leak_findings import WORDS
 from layerscope.errors import InputError
 from layerscope.leakage.properties import (
+    NAMES,
     _areas,
     file_properties,
     frame,
@@ -63,6 +65,11 @@ def test_what_lies_in_the_middle_does_not_tell_at_the_edges():
     assert {one.label for one in telling(images, labels, "contrast") if one.tells} == {2}
     assert all(one.auc < 0.8 for one in telling(frame(images), labels, "contrast"))
     assert frame(images).shape == (120, 16, 32, 3)
+
+
+def test_every_property_has_its_name_and_its_words():
+    made = {*image_properties(np.zeros((1, 8, 8, 3), np.float32)), *file_properties(["none.png"])}
+    assert made == set(NAMES) == set(WORDS)
 
 
 def test_colours_that_say_nothing_stay_near_chance_and_at_the_majority():

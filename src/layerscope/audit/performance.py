@@ -231,9 +231,14 @@ def performance_panel(found: Performance) -> Panel:
     return Panel(found.verdict, summary)
 
 
+def _mostly_taken(found: Performance) -> list[Confusion]:
+    """Classes that are mostly taken for one other."""
+    return [row for row in found.confused if row.share > 0.5]
+
+
 def _are_swapped(found: Performance) -> bool:
     """Whether at least half of the classes are mostly taken for another one each, no two alike."""
-    lost = [row for row in found.confused if row.share > 0.5]
+    lost = _mostly_taken(found)
     taken_for = {row.predicted.index for row in lost}
     enough = len(lost) >= 2 and len(lost) >= min(len(found.per_class), LIMITS.pairs) / 2
     return enough and len(taken_for) == len(lost)
@@ -284,7 +289,7 @@ def _advice(found: Performance, assumed: bool) -> list[str]:
 
 def _doubts_of_order(found: Performance) -> list[str]:
     """What one would see if two classes or more stood in each other's place."""
-    mostly = {(row.true, row.predicted) for row in found.confused if row.share > 0.5}
+    mostly = {(row.true, row.predicted) for row in _mostly_taken(found)}
     pairs = [(a, b) for a, b in mostly if a.index < b.index and (b, a) in mostly]
     pairs.sort(key=lambda pair: pair[0].index)
     swapped = {one for pair in pairs for one in pair}

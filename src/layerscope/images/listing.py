@@ -57,7 +57,7 @@ class Listing:
 
 def ordinary(files: Listing) -> Listing:
     """Without pipes and devices, which would be read for ever; what is missing stays."""
-    odd = [file for file in files.files if file.path.exists() and not file.path.is_file()]
+    odd = [file for file in files.files if not file.path.is_file() and file.path.exists()]
     if not odd:
         return files
     names = {file.id for file in odd}

@@ -13,15 +13,13 @@ from skimage.feature import match_template
 from layerscope.errors import InputError
 from layerscope.images.region import Region, read_region
 from layerscope.leakage.copies import Copies
+from layerscope.leakage.properties import NAMES
 from layerscope.vocabulary import Floats
 
 COVERED = 0.7
 """Share of the box of a pattern that lies in a declared region."""
 ALIKE = 0.6
 """Correlation with a declared mark."""
-LOOKS = ("colour", "contrast", "spectrum", "sharpness", "ring-1", "ring-2", "aspect", "size",
-         "file-type", "exif", "jpeg")  # fmt: skip
-"""Properties of whole images (`layerscope.leakage.properties`)."""
 _SIZES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.25)
 """Of a declared mark, as the root of its area over that of the pattern."""
 
@@ -48,12 +46,12 @@ def expected(words: str) -> Expected:
 
     Args:
         words: ``X0,Y0,X1,Y1`` (shares of the image, origin top left), the name of a property of
-            whole images (`LOOKS`), or the path of a picture.
+            whole images (`NAMES`), or the path of a picture.
 
     Raises:
         InputError: it is none of these.
     """
-    if words in LOOKS:
+    if words in NAMES:
         return Expected(words, look=words)
     if words.count(",") == 3:
         return Expected(words, read_region(words))
@@ -63,7 +61,7 @@ def expected(words: str) -> Expected:
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
             "An expected pattern is a region X0,Y0,X1,Y1, a picture, or one of "
-            f"{', '.join(LOOKS)}; '{words}' is none of these ({error})."
+            f"{', '.join(NAMES)}; '{words}' is none of these ({error})."
         ) from None
 
 

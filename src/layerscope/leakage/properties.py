@@ -29,6 +29,9 @@ GATE = 0.95
 """AUC from which on a property gives a class away; clean classes reached .91 (science)."""
 FEWEST = 8
 """Images of a class below which it is not judged."""
+NAMES = ("colour", "contrast", "spectrum", "sharpness", "ring-1", "ring-2", "aspect", "size",
+         "file-type", "exif", "jpeg")  # fmt: skip
+"""Of all properties."""
 _FOLDS = 4
 _DRAWS = 200
 _BANDS = 8
