@@ -1,8 +1,6 @@
 import base64
 import io
 import re
-import shutil
-import subprocess
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -241,21 +239,11 @@ def test_a_page_is_written_as_utf8(tmp_path):
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == html(page())
 
 
-BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-
-
-@pytest.mark.skipif(not BROWSER, reason="needs chromium to look at the page")
 @pytest.mark.parametrize(("theme", "paper"), [([], 0xFF), (["--force-dark-mode"], 0x16)])
-def test_a_browser_shows_the_page_with_its_style_and_its_maps(tmp_path, theme, paper):
+def test_a_browser_shows_the_page_with_its_style_and_its_maps(tmp_path, browse, theme, paper):
     write_html(document("t", [], [parts()["grid"]]), tmp_path / "index.html")
-    options = ["--headless", "--disable-gpu", "--no-sandbox", "--hide-scrollbars"]
-    options += ["--disable-background-networking", "--disable-component-update"]
-    options += ["--disable-sync", "--no-first-run", "--window-size=1200,1200", *theme]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={tmp_path / 'page.png'}"]
-    page_address = (tmp_path / "index.html").as_uri()
-    subprocess.run([BROWSER, *options, page_address], check=True, capture_output=True, timeout=120)
+    looks = ["--hide-scrollbars", "--window-size=1200,1200", *theme]
+    browse(tmp_path / "index.html", *looks, f"--screenshot={tmp_path / 'page.png'}")
     with Image.open(tmp_path / "page.png") as image:
         seen = np.asarray(image.convert("RGB"))
     assert seen[5, 5, 0] == paper

@@ -158,35 +158,35 @@ class Leaks:
     reason: str = ""
 
 
-def class_verdict(leak: ClassLeak, limits: LeakLimits = LIMITS) -> Verdict:
+def class_verdict(leak: ClassLeak) -> Verdict:
     """What is said of copies in one class."""
     copies, effect = leak.copies, leak.effect
-    if copies is None or leak.right < limits.fewest:
+    if copies is None or leak.right < LIMITS.fewest:
         return "not-tested"
     if not copies.found:
-        return "not-found" if leak.right >= limits.enough else "not-tested"
+        return "not-found" if leak.right >= LIMITS.enough else "not-tested"
     if effect is None:
         return "suspect"
-    if is_used(effect.same, leak.p, limits):
-        sure = copies.fixed or copies.inside >= limits.common
+    if is_used(effect.same, leak.p):
+        sure = copies.fixed or copies.inside >= LIMITS.common
         return "confirmed-used" if sure and not leak.may_be_object else "suspect"
-    return "present-unused" if effect.same.high < limits.unused else "suspect"
+    return "present-unused" if effect.same.high < LIMITS.unused else "suspect"
 
 
-def whole_verdict(leak: WholeLeak, limits: LeakLimits = LIMITS) -> Verdict:
+def whole_verdict(leak: WholeLeak) -> Verdict:
     """What is said of a property that gives a class away."""
     if leak.effect is None:
         return "not-tested"
-    if is_used(leak.effect, leak.p, limits):
+    if is_used(leak.effect, leak.p):
         return "suspect" if leak.may_be_object else "confirmed-used"
-    return "present-unused" if leak.effect.high < limits.unused else "suspect"
+    return "present-unused" if leak.effect.high < LIMITS.unused else "suspect"
 
 
-def is_used(shift: Shift | None, p: float = 0.0, limits: LeakLimits = LIMITS) -> bool:
+def is_used(shift: Shift | None, p: float = 0.0) -> bool:
     """Whether an effect is so large, and so sure, that the model uses what causes it."""
     if shift is None:
         return False
-    return shift.value >= limits.effect and shift.low > limits.surely and p <= limits.level
+    return shift.value >= LIMITS.effect and shift.low > LIMITS.surely and p <= LIMITS.level
 
 
 def leakage_panel(leaks: Leaks) -> Panel:
@@ -230,17 +230,14 @@ _VERDICT_WORDS: dict[Verdict, str] = {
 
 def _passed_over(leaks: Leaks) -> list[str]:
     """What was found and decides nothing: declared, or maybe the object itself."""
-    declared = [one.of.name for one in leaks.classes if one.expected]
-    declared += [one.of.name for one in leaks.whole if one.expected]
+    judged: list[tuple[ClassLeak | WholeLeak, Verdict]]
+    judged = [(one, class_verdict(one)) for one in leaks.classes]
+    judged += [(one, whole_verdict(one)) for one in leaks.whole]
+    declared = [one.of.name for one, _ in judged if one.expected]
     objects = [
         one.of.name
-        for one in leaks.classes
-        if one.may_be_object and not one.expected and class_verdict(one) == "suspect"
-    ]
-    objects += [
-        one.of.name
-        for one in leaks.whole
-        if one.may_be_object and not one.expected and whole_verdict(one) == "suspect"
+        for one, verdict in judged
+        if verdict == "suspect" and one.may_be_object and not one.expected
     ]
     said = []
     if declared:
