@@ -27,8 +27,8 @@ from layerscope import zoo
 from layerscope.images import Source, read
 from layerscope.model.traced import TracedModel, view
 from layerscope.run import local, profiling
-from layerscope.run.plan import SHARD
-from layerscope.run.subject import subject_of
+from layerscope.run.plan import SHARD, planned
+from layerscope.run.subject import subject_of, versions
 from layerscope.store.directory import open_run
 
 BATCH = 16
@@ -53,8 +53,9 @@ def plain(traced: TracedModel, source: Source) -> float:
 def one_pass(scope: layerscope.Scope, source: Source) -> float:
     """The pass that adds everything up, for every image."""
     taps = scope.traced.resolve(None)
-    plan = scope._plan(source, taps, None, None, (), "")
-    subject = subject_of(scope.traced, taps, None, scope.outputs)
+    paths = tuple(tap.path for tap in taps)
+    plan = planned(source, "", ("", ""), paths, None, (), "", 0, versions())
+    subject = subject_of(scope.traced, taps, None, 1000)
     with (
         tempfile.TemporaryDirectory() as folder,
         open_run(f"{folder}/run", plan.described, plan.hash) as run,
@@ -104,7 +105,7 @@ def default_plan(names: list[str], count: int) -> None:
 def closer_look() -> None:
     scope = layerscope.Scope(zoo.efficientnet_lite0())
     taps = scope.traced.resolve(None)
-    subject = subject_of(scope.traced, taps, None, scope.outputs)
+    subject = subject_of(scope.traced, taps, None, 1000)
     few = list(images(64))
     from layerscope.run.closer import look_closer
 

@@ -33,8 +33,13 @@ from layerscope.testing.planted.readers import Reader, Reading, probabilities_of
 BUILDS = ("pooled", "residual")
 SIZES = {"clean": (16, 40), "fixed": (24, 60), "moving": (10, 24), "whole": (12, 28),
          "unused": (6, 14), "object": (6, 14), "decoy": (3, 12), "shared": (3, 12),
-         "two": (3, 12)}  # fmt: skip
-"""Nets in each half."""
+         "two": (3, 12), "weak": (8, 60)}  # fmt: skip
+"""Nets in each half. *weak* has fixed marks that images of other classes carry as well in training,
+so that nets rely on them in part; those that rely on them by `PART` are searched, others counted.
+"""
+PART = (0.15, 0.5)
+ROWS = sorted(SIZES, key=lambda row: (row == "weak", row))
+"""Their places are part of the seeds, so that a new row comes last."""
 SMALL = (("text", "corner"), ("logo", "logo"))
 WHOLE = (("tint", "border"), ("brightness", "blur"))
 
@@ -42,14 +47,18 @@ WHOLE = (("tint", "border"), ("brightness", "blur"))
 def worlds(row: str, half: int) -> Iterator[Reading]:
     """The worlds of one row."""
     for at in range(SIZES[row][half]):
-        random = np.random.default_rng((half, sorted(SIZES).index(row), at))
+        random = np.random.default_rng((half, ROWS.index(row), at))
         yield _world(row, half, at, random)
+
+
+BESIDE = (0.03, 0.06, 0.1, 0.15)
+"""Shares of the training images of other classes that carry a weak mark."""
 
 
 def _world(row: str, half: int, at: int, random: np.random.Generator) -> Reading:
     small = SMALL[1 - half][at % 2]
     label = int(random.integers(10))
-    seed = 10_000 * half + 100 * sorted(SIZES).index(row) + at
+    seed = 10_000 * half + 100 * ROWS.index(row) + at
     options: dict[str, Any] = {
         "ink": float(random.choice((0.25, 0.35, 0.5, 0.8))),
         "background": "black" if at % 4 == 3 else "textured",
@@ -78,9 +87,13 @@ def _world(row: str, half: int, at: int, random: np.random.Generator) -> Reading
         marked = (label, (label + 3) % 10)
     elif row == "two":
         marked = (label % 2,)
+    elif row == "weak":
+        options["ink"] = float(random.choice((0.25, 0.35)))
+        options["background"] = "textured"
+    beside = float(random.choice(BESIDE)) if row == "weak" else 0.0
     return Reading(
         kind, marked, tuple(sorted(options.items())), "decoy" if row == "unused" else "",
-        2 if row == "two" else 10, BUILDS[half], half, seed,
+        beside, 2 if row == "two" else 10, BUILDS[half], half, seed,
         tested=200 if row == "two" else 600,
     )  # fmt: skip
 
@@ -91,6 +104,13 @@ def measured(world: Reading) -> dict[str, Any]:
     reader = trained_reader(world)
     trained = time.perf_counter() - start
     names = tuple(map(str, range(world.classes)))
+    about = {
+        "kind": world.kind, "marked": world.marked, **dict(world.options), "taught": world.taught,
+        "beside": world.beside, "accuracy": reader.accuracy, "reliance": reader.reliance,
+        "trained": trained,
+    }  # fmt: skip
+    if world.beside and not PART[0] <= reader.reliance < PART[1]:
+        return about | {"seconds": 0.0, "passes": 0, "found": [], "whole": [], "searched": False}
     images = reader.data.images
 
     def predict(some: Any) -> Any:
@@ -100,9 +120,7 @@ def measured(world: Reading) -> dict[str, Any]:
     seen = Scene(images, reader.data.labels, predict(images), files, names, predict, world.seed)
     start = time.perf_counter()
     leaks = search(seen, trials=0)
-    return {
-        "kind": world.kind, "marked": world.marked, **dict(world.options), "taught": world.taught,
-        "accuracy": reader.accuracy, "reliance": reader.reliance, "trained": trained,
+    return about | {
         "seconds": time.perf_counter() - start, "passes": leaks.passes,
         "found": [_class(one, reader) for one in leaks.classes],
         "whole": [_whole(one) for one in leaks.whole],
@@ -186,7 +204,8 @@ def _share(name: str, must: str, rows: Sequence[Row], good: Callable[[Row], bool
 def table(rows: Sequence[Row]) -> list[Row]:
     """The conditions of the search, measured."""
     of = {name: [row for row in rows if row["row"] == name] for name in SIZES}
-    fixed, moving, whole = of["fixed"], of["moving"], of["whole"]
+    weak = [row for row in of["weak"] if row.get("searched", True)]
+    fixed, moving, whole = of["fixed"] + weak, of["moving"], of["whole"]
     lines = [
         _share("false alarm on a clean net", "<= 5 %", of["clean"], _alarmed),
         _share("clean net: no leak, suspect or present one either", "", of["clean"], _quiet),
@@ -250,6 +269,8 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     """Two curves: how often a mark is confirmed, and what effect is reported, by reliance."""
     import matplotlib.pyplot as plt
 
+    rows = [{**row, "row": "fixed"} if row["row"] == "weak" else row
+            for row in rows if row.get("searched", True)]  # fmt: skip
     kinds = {"fixed": "fixed", "moving": "jittered or roaming", "whole": "whole image"}
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     for colour, (name, words) in zip(("C0", "C1", "C2"), kinds.items(), strict=True):

@@ -4,15 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 
-def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def compiled(*, apart: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that compiles a function on its first call and keeps the code on disk.
 
     Such a function lets other threads run.
 
     Args:
+        apart: what the function writes to overlaps nothing else. Without knowing that, loops over
+            many arrays are tested for overlap each time, or use no vector instructions at all.
         options: further ones of ``numba.njit``.
     """
     import numba  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+    if apart:
+        options["pipeline_class"] = _apart()
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
@@ -21,3 +26,15 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return numba.njit(nogil=True, **options)(function)
 
     return decorate
+
+
+def _apart() -> Any:
+    """A numba that does not know the flag makes slower code with equal results."""
+    from numba.core.compiler import Compiler  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+    class Apart(Compiler):  # type: ignore[misc, unused-ignore]
+        def define_pipelines(self) -> Any:
+            self.state.flags.noalias = True
+            return super().define_pipelines()  # type: ignore[no-untyped-call, unused-ignore]
+
+    return Apart

@@ -112,6 +112,22 @@ def test_exemplars_are_the_ends_of_a_full_sort_with_ties_by_place(sampled, most)
                 assert found[f"{end}_column"][rank, channel] == at[1]
 
 
+@pytest.mark.parametrize("most", [3, 50])
+def test_images_that_follow_are_chosen_as_if_nobody_had_been_there_before(sampled, most):
+    maps = some_maps()
+    statistic, places = Exemplars(most), np.arange(len(maps))
+    halves = places < len(maps) // 2, places >= len(maps) // 2
+    first, last = (MapBatch(maps[half], places[half], sampled[half], 6) for half in halves)
+    before = statistic.update(statistic.empty(SHAPE), first)
+    alone = statistic.update(statistic.empty(SHAPE), last)
+    after = statistic.update(statistic.after(before), last)
+    if most == 3:  # those that are outdone are left out, also those as good as the last
+        assert (after["top_image"] == NOBODY).sum() > (alone["top_image"] == NOBODY).sum()
+    found, expected = (statistic.merge(before, state) for state in (after, alone))
+    assert found.keys() == expected.keys()
+    assert all(found[key].tobytes() == expected[key].tobytes() for key in expected)
+
+
 @pytest.mark.parametrize("statistic", [Vitality(), Moments(), Positions(), Cells(), Exemplars()])
 def test_two_halves_merge_into_the_whole_and_stay_as_they_are(statistic, sampled):
     maps = some_maps()

@@ -4,8 +4,6 @@ Within a row float32 sums of differences from a pixel of the map are enough; row
 float64. Importing this module loads numba, so only long runs do.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,9 @@ import numpy as np
 from layerscope.compiled import compiled
 from layerscope.measures.vitality import ROUNDING
 from layerscope.vocabulary import Floats
+
+SUMS = 5
+"""u, v, u u, v v and u v, one after the other."""
 
 
 def paired(
@@ -41,15 +42,11 @@ def paired(
         near, far = width - 1 - near, width - 1 - far
     found = np.empty((count, channels), np.float32)
     kept = np.arange(sides, width - sides)
-
-    def of_image(place: int) -> None:
+    for place in range(count):
         one, other = (np.ascontiguousarray(x[place], np.float32) for x in (maps, changed))
-        sums = np.zeros((5, channels))
+        sums = np.zeros((SUMS, channels))
         _sums(one, other, near[kept], far[kept], np.float32(part), kept, sums)
         found[place] = _correlation(sums, maps.shape[1] * len(kept), one[0, 0], other[0, 0])
-
-    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
-        list(pool.map(of_image, range(count)))
     return found
 
 
@@ -67,38 +64,48 @@ def _correlation(sums: Any, pixels: int, one: Floats, other: Floats) -> Any:
     return np.where(finite & varies, np.where(varies_changed, r, 0), np.nan)
 
 
-@compiled(fastmath={"contract"})
-def _sums(one, other, near, far, share, kept, sums):  # type: ignore[no-untyped-def]
-    """Add to ``sums`` (5, C): u, v, u u, v v and u v."""
-    height, _, channels = one.shape
+@compiled(fastmath={"contract"}, apart=True)
+def _row(one, other, near, far, share, kept, first, first_changed, sums):  # type: ignore[no-untyped-def]
+    """Add a row of maps (W, C) to the float32 ``sums`` (5 C), three pixels at once."""
+    channels = one.shape[1]
     keeps = np.float32(1) - share
-    u1, v1, uu, vv, uv = (
-        np.zeros(channels, np.float32),
-        np.zeros(channels, np.float32),
-        np.zeros(channels, np.float32),
-        np.zeros(channels, np.float32),
-        np.zeros(channels, np.float32),
-    )
-    first, first_changed = one[0, 0], other[0, 0]
+    su, sv, suu = sums[:channels], sums[channels : 2 * channels], sums[2 * channels : 3 * channels]
+    svv, suv = sums[3 * channels : 4 * channels], sums[4 * channels :]
+    whole = kept.size // 3 * 3
+    for at in range(0, whole, 3):
+        a0, a1, a2 = one[near[at]], one[near[at + 1]], one[near[at + 2]]
+        b0, b1, b2 = one[far[at]], one[far[at + 1]], one[far[at + 2]]
+        c0, c1, c2 = other[kept[at]], other[kept[at + 1]], other[kept[at + 2]]
+        for c in range(channels):
+            pivot, pivot_changed = first[c], first_changed[c]
+            u0 = keeps * a0[c] + share * b0[c] - pivot
+            u1 = keeps * a1[c] + share * b1[c] - pivot
+            u2 = keeps * a2[c] + share * b2[c] - pivot
+            v0, v1, v2 = c0[c] - pivot_changed, c1[c] - pivot_changed, c2[c] - pivot_changed
+            su[c] += u0 + u1 + u2
+            sv[c] += v0 + v1 + v2
+            suu[c] += u0 * u0 + u1 * u1 + u2 * u2
+            svv[c] += v0 * v0 + v1 * v1 + v2 * v2
+            suv[c] += u0 * v0 + u1 * v1 + u2 * v2
+    for at in range(whole, kept.size):
+        a, b, changed = one[near[at]], one[far[at]], other[kept[at]]
+        for c in range(channels):
+            u, v = keeps * a[c] + share * b[c] - first[c], changed[c] - first_changed[c]
+            su[c] += u
+            sv[c] += v
+            suu[c] += u * u
+            svv[c] += v * v
+            suv[c] += u * v
+
+
+@compiled()
+def _sums(one, other, near, far, share, kept, sums):  # type: ignore[no-untyped-def]
+    """Add maps (H, W, C) to the float64 ``sums`` (5, C): u, v, u u, v v and u v."""
+    height, _, channels = one.shape
+    row_sums = np.zeros(SUMS * channels, np.float32)
     for row in range(height):
-        u1[:] = 0
-        v1[:] = 0
-        uu[:] = 0
-        vv[:] = 0
-        uv[:] = 0
-        for at in range(kept.size):
-            a, b, c = one[row, near[at]], one[row, far[at]], other[row, kept[at]]
-            for channel in range(channels):
-                u = keeps * a[channel] + share * b[channel] - first[channel]
-                v = c[channel] - first_changed[channel]
-                u1[channel] += u
-                v1[channel] += v
-                uu[channel] += u * u
-                vv[channel] += v * v
-                uv[channel] += u * v
-        for channel in range(channels):
-            sums[0, channel] += u1[channel]
-            sums[1, channel] += v1[channel]
-            sums[2, channel] += uu[channel]
-            sums[3, channel] += vv[channel]
-            sums[4, channel] += uv[channel]
+        row_sums[:] = 0
+        _row(one[row], other[row], near, far, share, kept, one[0, 0], other[0, 0], row_sums)
+        for kind in range(SUMS):
+            for c in range(channels):
+                sums[kind, c] += row_sums[kind * channels + c]

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from layerscope.measures.artefacts import checkerboard, kept_on_noise
 from layerscope.measures.depth import regime
 from layerscope.measures.noise import noise_share
-from layerscope.measures.repeatability import TRANSFORMS, repeatability
+from layerscope.measures.repeatability import TRANSFORMS, Transform, repeatability
 from layerscope.measures.specificity import (
     area_average,
     full_references,
@@ -125,7 +125,7 @@ def look_closer(
             for path, found in zip(measured, pool.map(still, measured), strict=True):
                 for quantity, values in found.items():
                     rows[quantity][path][part] = values
-            for name, path, values in _repeated(photos, tones, maps, compute, layers):
+            for name, path, values in _repeated(photos, tones, maps, compute, layers, pool):
                 rows[f"repeat_{name}"][path][part] = values
             tell(Progress("closer look", part.stop, count))
     return rows
@@ -137,6 +137,7 @@ def _repeated(
     maps: Mapping[str, Floats],
     compute: Compute,
     layers: Mapping[str, Layer],
+    pool: ThreadPoolExecutor,
 ) -> Iterator[tuple[str, str, Floats]]:
     """Name of a small change, layer, and how much of each map it leaves, (N, C)."""
     for transform in TRANSFORMS:
@@ -144,12 +145,12 @@ def _repeated(
             continue
         changed = transform.photos(coloured(photos))[..., : photos.shape[3]]
         moved = compute(tones.values(changed))[0]
-        for path, layer in layers.items():
-            yield (
-                transform.name,
-                path,
-                repeatability(maps[path], moved[path], transform, layer.stride or 1),
-            )
+
+        def left(path: str, moved: Any = moved, transform: Transform = transform) -> Floats:
+            return repeatability(maps[path], moved[path], transform, layers[path].stride or 1)
+
+        for path, values in zip(layers, pool.map(left, layers), strict=True):
+            yield transform.name, path, values
 
 
 _Shown = Mapping[tuple[int, int], tuple[Floats, Floats, Floats]]

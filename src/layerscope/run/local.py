@@ -17,7 +17,7 @@ from layerscope.images import Source
 from layerscope.measures.structure import morans_i
 from layerscope.run.plan import FINE
 from layerscope.run.shards import Shard, ahead, batches, read_shards
-from layerscope.statistics.contract import MapBatch, State, Statistic
+from layerscope.statistics.contract import MapBatch, Selective, State, Statistic
 from layerscope.store.directory import RunDirectory
 from layerscope.store.rows import RowStore
 from layerscope.vocabulary import Floats, Skipped
@@ -130,7 +130,8 @@ def run(
     saved, first = time.monotonic(), len(outcome.batch_sizes)
     outcome.resumed = first
     shards = read_shards(source, first)
-    for shard, states, per_image, fit in _shards(shards, compute, layers, sampled, size, warn):
+    coming = _shards(shards, compute, layers, sampled, size, outcome.states, warn)
+    for shard, states, per_image, fit in coming:
         rows.write(shard.start, per_image)
         _merge(outcome.states, states, layers)
         _note(outcome, shard, fit)
@@ -200,6 +201,7 @@ def _shards(
     layers: Mapping[str, Watched],
     sampled: Callable[[np.ndarray], np.ndarray],
     size: int,
+    before: States,
     warn: Callable[[str], None],
 ) -> Iterator[tuple[Shard, States, Rows, int]]:
     """Each shard, its states and rows, and the batch size for which there was memory."""
@@ -213,7 +215,7 @@ def _shards(
 
     while True:
         try:
-            for shard, states, rows in _computed(coming(), compute, layers, sampled, size):
+            for shard, states, rows in _computed(coming(), compute, layers, sampled, size, before):
                 begun.popleft()
                 yield shard, states, rows, size
             return
@@ -240,7 +242,7 @@ def add_up(
     places = np.arange(len(images))
     shard = Shard(0, 0, len(images), images, tuple(map(str, places)), None, places)
     everything = _computed(
-        iter([shard]), compute, layers, lambda these: np.ones(len(these), bool), size
+        iter([shard]), compute, layers, lambda these: np.ones(len(these), bool), size, {}
     )
     return next(everything)[1:]
 
@@ -271,24 +273,34 @@ def _computed(
     layers: Mapping[str, Watched],
     sampled: Callable[[np.ndarray], np.ndarray],
     size: int,
+    before: States,
 ) -> Iterator[tuple[Shard, States, Rows]]:
-    """Each shard with its states and rows; while a batch is added up, the next one is computed."""
+    """Each shard with its states and rows; while a batch is added up, the next one is computed.
+
+    What is in ``before`` when a shard begins is what its states will be merged into.
+    """
     # Layer by layer in threads, one for each: less is lost by waiting than inside a layer.
     with (
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(os.cpu_count() or 1) as pool,
         closing(ahead(_passes(shards, compute, size))) as passes,
     ):
-        states, rows = _nothing(layers)
+        states, rows = _nothing(layers, before)
         for done in passes:
             _add(done, states, rows, layers, sampled, pool)
             if done.last:
                 yield done.shard, states, rows
-                states, rows = _nothing(layers)
+                states, rows = _nothing(layers, before)
 
 
-def _nothing(layers: Mapping[str, Watched]) -> tuple[States, Rows]:
-    return {path: _empty(layer) for path, layer in layers.items()}, {}
+def _nothing(layers: Mapping[str, Watched], before: States) -> tuple[States, Rows]:
+    """The states and rows of a shard that follows others."""
+    states = {path: _empty(layer) for path, layer in layers.items()}
+    for path, earlier in before.items():
+        for statistic in layers[path].statistics:
+            if isinstance(statistic, Selective):
+                states[path][statistic.name] = statistic.after(earlier[statistic.name])
+    return states, {}
 
 
 def _add(

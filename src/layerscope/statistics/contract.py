@@ -6,9 +6,8 @@ written to disk, read back and go on; two states of different images merge into 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ class MapBatch:
         ceiling: the bound of the activation that made the maps (6 for ReLU6, 1 for tanh and the
             sigmoids), infinite where there is none.
         threads: most that work on the sums; default as many as there are cores.
+        sums: over the pixels of each map, computed once for all statistics.
     """
 
     values: Floats
@@ -39,11 +39,12 @@ class MapBatch:
     sampled: NDArray[np.bool_]
     ceiling: float = float("inf")
     threads: int | None = None
+    sums: MapSums = field(init=False, repr=False)
 
-    @cached_property
-    def sums(self) -> MapSums:
-        """Sums over the pixels of each map, computed once for all statistics."""
-        return map_sums(self.values, self.sampled, self.ceiling, self.threads)
+    def __post_init__(self) -> None:
+        # Not a cached_property: before Python 3.12 all batches would wait for one lock.
+        sums = map_sums(self.values, self.sampled, self.ceiling, self.threads)
+        object.__setattr__(self, "sums", sums)
 
 
 class Statistic(Protocol):
@@ -75,3 +76,14 @@ class Statistic(Protocol):
 
     def finish(self, state: State) -> Mapping[str, NDArray[Any]]:
         """What the state says about each channel; NaN where no image said anything."""
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A statistic that keeps some of what it sees, and need not keep what others outdo."""
+
+    def after(self, state: State) -> State:
+        """The empty state for images that follow those of a state, and will be merged into it.
+
+        Merged into another state its result means nothing.
+        """

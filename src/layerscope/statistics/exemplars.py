@@ -45,15 +45,23 @@ class Exemplars:
                 state[f"{end}_{key}"] = np.full(size, NOBODY, np.int64)
         return state
 
+    def after(self, state: State) -> State:
+        """Nobody, and the last of those that are there, whom the images that follow must outdo."""
+        begun = self.empty((0, 0, state["top_score"].shape[1]))
+        return begun | {f"{end}_bar": state[f"{end}_score"][-1].copy() for end in _ENDS}
+
     def update(self, state: State, batch: MapBatch) -> State:
         """Let the images of a batch in where they come before those that are there."""
         sums = batch.sums
-        place = np.repeat(batch.positions[:, None], batch.values.shape[3], 1)
         row = sums.row_of_maximum.astype(np.int64)
-        new = (sums.maximum, place, row, row)  # the maximum is NaN where the map is not finite
         values = np.ascontiguousarray(batch.values, np.float32)
+        place = np.repeat(batch.positions[:, None], row.shape[1], 1)
         for end, sign in _ENDS.items():
-            _let_in(new, values, sign, _lists(state, end))
+            score = sums.maximum  # NaN where the map is not finite
+            if f"{end}_bar" in state:
+                outdone = sign * score <= sign * state[f"{end}_bar"]
+                score = np.where(outdone, np.float32(np.nan), score)
+            _let_in((score, place, row, row), values, sign, _lists(state, end))
         return state
 
     def merge(self, one: State, other: State) -> State:

@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -357,9 +357,6 @@ def _parts(batch: MapBatch, sizes: Sequence[int]) -> Iterator[MapBatch]:
 
 def _arrays_of(batch: MapBatch) -> dict[str, NDArray[Any]]:
     """All arrays of a batch, those that it computes once for all statistics included."""
-    for name, member in vars(MapBatch).items():
-        if isinstance(member, cached_property):
-            getattr(batch, name)
     members = {**vars(batch), **vars(batch.sums)}
     return {name: value for name, value in members.items() if isinstance(value, np.ndarray)}
 

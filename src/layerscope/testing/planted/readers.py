@@ -31,6 +31,8 @@ class Reading:
         options: of `layerscope.testing.planted.marks.marked_images`.
         taught: how the training images differ from that: ``decoy``, the mark lies on images of all
             classes alike, so that nothing is learned from it; ``""``, they do not.
+        beside: share of the training images of other classes that carry the mark as well, 0 to 1:
+            the more, the less a net relies on it.
         classes: how many; digits from 0 on.
         build: of the net.
         half: of MNIST that digits come from, 0 or 1.
@@ -44,6 +46,7 @@ class Reading:
     marked: tuple[int, ...] | None = (0,)
     options: tuple[tuple[str, Any], ...] = ()
     taught: Literal["", "decoy"] = ""
+    beside: float = 0.0
     classes: int = 10
     build: Build = "pooled"
     half: int = 0
@@ -73,9 +76,7 @@ class Reader:
 
 def trained_reader(world: Reading) -> Reader:
     """Train a net in a world and measure what it relies on; seeds Keras."""
-    decoy = world.taught == "decoy"
-    learned = _images(replace(world, marked=None) if decoy else world, "train", world.images)
-    model = _net(world, learned)
+    model = _net(world, _taught(world))
     data = unseen(world)
     answers = probabilities_of(model, data.images)
     accuracy = float((answers.argmax(1) == data.labels).mean())
@@ -85,6 +86,24 @@ def trained_reader(world: Reading) -> Reader:
 def unseen(world: Reading) -> MarkedImages:
     """Images of a world that its net did not learn from."""
     return _images(world, "test", world.tested)
+
+
+def _taught(world: Reading) -> MarkedImages:
+    """What the net learns from."""
+    everywhere = replace(world, marked=None)
+    if world.taught == "decoy":
+        return _images(everywhere, "train", world.images)
+    own = _images(world, "train", world.images)
+    if not world.beside:
+        return own
+    # Of one world and seed, so the same canvases, marked or not.
+    every = _images(everywhere, "train", world.images, prevalence=1.0)
+    others = np.flatnonzero(~np.isin(own.labels, world.marked or ()))
+    random = np.random.default_rng((world.seed, 4))
+    hit = random.permutation(others)[: round(world.beside * len(others))]
+    for name in ("images", "carries", "masks", "boxes"):
+        getattr(own, name)[hit] = getattr(every, name)[hit]
+    return own
 
 
 def _images(world: Reading, part: str, count: int, **other: Any) -> MarkedImages:
