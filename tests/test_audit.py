@@ -355,3 +355,19 @@ def test_a_quick_audit_seeks_leaks_where_they_are_asked_for_and_refuses_a_stream
     stream = ((np.zeros((16, 16, 3), np.float32), 0) for _ in range(30))
     with pytest.raises(InputError, match="quick audit looks at some of the images"):
         scope.audit(stream, panels=["performance"], quick=True)
+
+
+@pytest.mark.parametrize(("names", "verdict"), [(None, "not-tested"), (["no", "yes"], "high")])
+def test_a_number_that_is_no_probability_is_judged_only_where_two_names_make_it_a_logit(
+    names, verdict
+):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, L.Dense(1, name="answer")(L.GlobalAveragePooling2D()(image)))
+    model.get_layer("answer").set_weights([np.full((3, 1), 8.0), np.array([-12.0])])
+    y = np.arange(40) % 2
+    x = np.broadcast_to(y[:, None, None, None], (40, 8, 8, 3)).astype(np.float32)
+    audit = layerscope.Scope(model, classes=names).audit((x, y), panels=["performance"])
+
+    panel = audit.panels["performance"]
+    assert panel.verdict == verdict
+    assert ("a regression or a logit" in panel.summary) == (names is None)

@@ -185,7 +185,10 @@ class Split:
             nothing = np.zeros((len(known), 0), np.float32)
             return performance(nothing, None, None, _NO_VECTOR)
         reason = self.mismatch or "The images carry no labels."
-        return performance(predictions[self.outputs.read], labels, self.classes or None, reason)
+        return performance(
+            predictions[self.outputs.read], labels, self.classes or None, reason,
+            paired=not self.unnamed and len(self.classes) == 2,
+        )  # fmt: skip
 
 
 def judged(

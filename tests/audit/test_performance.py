@@ -104,7 +104,8 @@ def test_classes_without_names_go_by_their_index():
 )
 def test_one_output_tells_two_classes(shape, values, kind):
     predictions = np.array(values * 10).reshape(shape)
-    found = performance(predictions, np.array([0, 0, 1, 1] * 10), ["no", "yes"])
+    labels = np.array([0, 0, 1, 1] * 10)
+    found = performance(predictions, labels, ["no", "yes"], paired=kind == "logit")
     assert (found.accuracy, found.chance) == (1.0, 0.5), kind
     assert [row.of.name for row in found.per_class] == ["no", "yes"]
 
@@ -122,6 +123,7 @@ def test_the_threshold_of_one_output_is_a_half():
         (np.eye(4), np.eye(4, dtype=int), "multi-label"),
         (np.eye(4), np.array([0.5, 1.2, 3.0, 0.1]), "regression"),
         (np.ones((4, 1)), np.array([20, 31, 44, 7]), "regression"),
+        (np.array([[-3.2], [0.4], [1.1], [5.0]]), np.arange(4) % 2, "between -3.2 and 5: that is no"),
         (np.ones((4, 8, 8, 3)), np.zeros(4, int), "8 x 8 x 3 per image"),
         ({"a": np.eye(4), "b": np.eye(4)}, np.arange(4), "2 outputs"),
         (np.eye(4), np.array([0, 1, 2, 7]), "up to 7, and the model knows 4 classes"),

@@ -51,20 +51,23 @@ def performance(
     names: Sequence[str] | None = None,
     unlabelled: str = "The images carry no labels.",
     limits: Limits = LIMITS,
+    paired: bool = False,
 ) -> Performance:
     """Compare predictions with labels.
 
     Args:
         predictions: (N, K) outputs, K >= 2: probabilities or logits, the strongest is the answer;
             (N, 1) or (N,): the second of two classes, as probability where all values lie in 0..1
-            (threshold .5), otherwise as logit (threshold 0). Anything else is not tested.
+            (threshold .5), otherwise, if ``paired``, as logit (threshold 0). Anything else is not
+            tested.
         labels: (N,) output index per image, -1 where unknown; (N, K) of 0 and 1 where an image may
             have several labels, see `layerscope.audit.several`; ``None`` for unlabelled images.
         names: one per class, in output order; without them classes are called by their index.
         unlabelled: the reason to give where there are no labels.
         limits: of the verdict.
+        paired: the user gave names of two classes to the one output, so that it is no regression.
     """
-    reason = unlabelled if labels is None else _unsuitable(predictions, np.asarray(labels))
+    reason = unlabelled if labels is None else _unsuitable(predictions, np.asarray(labels), paired)
     if not reason and labels is not None and np.ndim(labels) == 2:
         return several_labels(np.asarray(predictions), np.asarray(labels), names, limits)
     if reason or labels is None or isinstance(predictions, Mapping):
@@ -82,7 +85,9 @@ def performance(
     )
 
 
-def _unsuitable(predictions: Array | Mapping[str, Array], labels: Array) -> str:
+def _unsuitable(
+    predictions: Array | Mapping[str, Array], labels: Array, paired: bool
+) -> str:
     """Why accuracy means nothing here, as a sentence; empty if it does."""
     if isinstance(predictions, Mapping):
         return f"The model has {len(predictions)} outputs; only a single one is judged."
@@ -98,6 +103,14 @@ def _unsuitable(predictions: Array | Mapping[str, Array], labels: Array) -> str:
     single = predictions.ndim == 1 or predictions.shape[1] == 1
     if single and labels.size and labels.max() > 1:
         return "The model has one output, and labels go beyond 0 and 1: this looks like regression."
+    finite = predictions[np.isfinite(predictions)]
+    if single and not paired and finite.size and not probable(finite):
+        return (
+            "The model has one output, and its values lie between "
+            f"{finite.min():.2g} and {finite.max():.2g}: that is no probability but a regression "
+            "or a logit. If it is a logit, end the model with a sigmoid or name both classes with "
+            "--classes."
+        )
     return ""
 
 
