@@ -108,6 +108,31 @@ def test_an_explicit_choice_against_the_statistics_is_suspect(model, folder):
     assert not layerscope.Scope(model, "mean=0,std=255").preparation(folder).suspect
 
 
+@pytest.mark.parametrize("count", [2, 24])
+def test_values_scaled_before_a_model_that_scales_them_itself_are_suspect(folder, count):
+    image = keras.Input((SIDE, SIDE, 3))
+    x = L.Conv2D(4, 3)(L.Rescaling(1 / 255, name="scale")(image))
+    model = keras.Model(image, L.GlobalAveragePooling2D()(x))
+    scope, raw = layerscope.Scope(model), crops(count, 1)
+    doubted = scope.preparation(raw / 255).suspect
+    assert "brings values from 0 to 255 to its own scale, at 'scale'" in doubted
+    assert "lie between 0" in doubted
+    dark = (raw > 128).astype(np.uint8)
+    assert not any(scope.preparation(given).suspect for given in (raw, dark))
+    assert "at 'scale'" in layerscope.Scope(model, "0..1").preparation(folder).suspect
+    plain = keras.Model(image, L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(image)))
+    assert not layerscope.Scope(plain).preparation(raw / 255).suspect
+
+
+def test_statistics_that_fit_values_scaled_twice_clear_them_of_doubt():
+    keras.utils.set_random_seed(5)
+    image = keras.Input((SIDE, SIDE, 3))
+    x = L.BatchNormalization(momentum=0)(L.Conv2D(16, 3)(L.Rescaling(1 / 255)(image)))
+    model = keras.Model(image, L.GlobalAveragePooling2D()(x))
+    settled(model, preprocessing("0..1"), crops(200, 0))
+    assert not layerscope.Scope(model).preparation(crops(24, 1) / 255).suspect
+
+
 def test_few_images_cast_no_doubt_on_an_explicit_choice(model, folder):
     prepared = layerscope.Scope(model, "torch").preparation(sorted(folder.rglob("*.png"))[:7])
     assert not prepared.suspect

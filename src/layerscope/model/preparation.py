@@ -59,12 +59,13 @@ def checked(traced: TracedModel, explicit: Preprocessing, images: Floats) -> Pre
     """
     steps, evidence = explicit, "It was asked for by name."
     if len(images) < FEWEST:
-        return Preparation(steps, "user", evidence)
+        return Preparation(steps, "user", evidence, _scaled_twice(traced, steps, images))
     others = [c for c in CANDIDATES if c.name != explicit.name]
     found = fingerprint(traced, _spread(images), (*others, explicit))
-    return Preparation(
-        steps, "user", evidence, contradicts(found, explicit.name), _by_divergence(found)
-    )
+    suspect = contradicts(found, explicit.name)
+    if found.chosen is None:  # the statistics do not vouch for the choice
+        suspect = suspect or _scaled_twice(traced, steps, images)
+    return Preparation(steps, "user", evidence, suspect, _by_divergence(found))
 
 
 def as_given(traced: TracedModel, named: Preprocessing | None, images: Floats) -> Preparation:
@@ -111,6 +112,17 @@ def _scaled_already(named: Preprocessing, images: Floats) -> str:
         f"Preprocessing {named.name} is made for values from 0 to 255, and those given lie "
         f"between {images.min():.2g} and {images.max():.2g}. Give the values as files hold them, "
         "or use none."
+    )
+
+
+def _scaled_twice(traced: TracedModel, steps: Preprocessing, images: Floats) -> str:
+    """Why small values are doubtful: the model divides pixels 0..255 itself."""
+    given = steps.apply(images) if images.size else images
+    where = own_preprocessing(traced) if _scaled(given) else ""
+    return where and (
+        f"The model brings values from 0 to 255 to its own scale, at '{where}', and those that it "
+        f"is given lie between {given.min():.2g} and {given.max():.2g} already. Give it the values "
+        "as files hold them, with preprocessing none."
     )
 
 
