@@ -54,10 +54,19 @@ def test_the_panel_tells_how_many_layers_were_learned():
     total = tally_of(clear=9, noisy=1)
     panel = clarity_panel(total, total, 800, ["yes", "yes", "no", "not-tested"], ("Late.",))
     assert panel.summary == (
-        "9 of 10 judged channels clear (90.0 %); among all 10: 1 noisy. Can a layer be told from "
-        "untrained ones? Of 3 tested layers: 2 yes, 1 no, 0 unsure."
+        "Clear: 9 of 10 channels that could be judged (90.0 %). Of all 10 channels: 1 noisy. Can a "
+        "layer be told from untrained ones? Of 3 tested layers: 2 yes, 1 no, 0 unsure."
     )
     assert panel.not_tested == ("Late.",)
+
+
+def test_what_is_said_of_all_channels_is_told_apart_from_what_is_said_of_the_judged_ones():
+    total, own = tally_of(clear=9, noisy=1, dead=2, not_judged=30), tally_of(clear=9, noisy=1)
+    panel = clarity_panel(total, own, 800)
+    assert panel.summary == (
+        "Clear: 9 of 10 channels that could be judged (90.0 %). Of all 42 channels, also those "
+        "that could not be judged: 2 dead and 1 noisy."
+    )
 
 
 def test_the_panel_warns_where_most_layers_are_like_untrained_ones():

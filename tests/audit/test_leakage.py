@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import audit_cases
 import numpy as np
 import pytest
 
@@ -15,11 +16,13 @@ from layerscope.audit.leakage import (
     leakage_panel,
     whole_verdict,
 )
+from layerscope.document.report import report
 from layerscope.interventions.transplant import Shift, Transplanted
 from layerscope.leakage.copies import Copies, Interval
 from layerscope.leakage.power import Power
 from layerscope.leakage.properties import Property
 from layerscope.measures.significance import adjusted
+from layerscope.render.html import html
 from layerscope.vocabulary import Class
 
 NUMBERS = np.arange(20)
@@ -128,6 +131,8 @@ def test_a_property_of_whole_images(shift, verdict, kind):
     assert found.kind == kind
     assert "Class cat can be told from the others by the median colour alone" in found.message
     assert "12.0 %" in found.message
+    # the p of an effect is no p of how well the look tells the class
+    assert (found.p is None) == (kind == "data-label-property")
 
 
 def test_the_looks_of_one_class_are_one_finding_of_the_one_that_is_used_most():
@@ -223,3 +228,18 @@ def test_a_declared_pattern_is_a_note_and_leaves_the_panel_alone():
     panel = leakage_panel(leaks)
     assert panel.verdict == "not-found"
     assert "Left out as declared: what was found in cat." in panel.summary
+
+
+def test_findings_lead_to_the_pictures_that_they_rest_on():
+    shown = ((np.zeros((8, 8, 3)), np.ones((8, 8, 3))),)
+    look = WholeLeak(
+        Class(4, "dog"), replace(PROPERTY, label=4), Shift(0.5, 0.4, 0.6, 0.001), 0.001, 60, "",
+        shown,
+    )  # fmt: skip
+    twice = (Repeated("classes", (("a.png", "b.png"),)),)
+    leaks = Leaks((32, 32), (leak(what=USED, shown=shown),), (look,), twice)
+    made = replace(audit_cases.ordinary(), findings=leak_findings(leaks))
+    page = html(report(made, leaks=leaks))
+    for anchor in ("leakage/patterns", "leakage/looks"):
+        assert page.count(f'href="#{anchor}"') == page.count(f'id="{anchor}"') == 1
+    assert "#leakage/" not in html(report(made))

@@ -182,10 +182,23 @@ def test_a_number_of_things_is_no_share():
     kind = "near-duplicates-across-splits"
     channels = judged(table("conv", 4, finite=(0, 0)))
     made = audit(performance(*guesses(40, 0)), channels, [layer("conv", 4)])
-    one = replace(made.findings[0], kind=kind, effect=Effect("groups", 1600.0, counts=True))
+    one = replace(made.findings[0], kind=kind, effect=Effect("groups", 1600.0, unit="count"))
     shown = html(report(replace(made, findings=(one,))))
     assert "1,600" in shown
     assert "160000" not in shown
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [("points", "23.4 points (95 % CI -0.5 to 40.0)"), ("number", "0.23 (95 % CI -0.01 to 0.40)")],
+)
+def test_what_is_no_share_is_not_shown_as_per_cent(unit, words):
+    made = audit_cases.ordinary()
+    effect = Effect("rise of the probability", 0.234, (-0.005, 0.4), unit)
+    found = replace(made.findings[0], effect=effect, minor=False)
+    shown = Page(replace(made, findings=(found,))).words
+    assert words in shown
+    assert "23.4 %" not in shown
 
 
 def test_training_images_are_reported_beside_test_images():

@@ -146,11 +146,15 @@ def clarity_panel(
         verdict = "unsure"
     else:
         verdict = "unclear" if clear <= 0.2 else "mixed"
-    found = f"{own['clear']:,} of {count(judged, 'judged channel')} clear ({percent(clear)})"
+    summary = (
+        f"Clear: {own['clear']:,} of {count(judged, 'channel')} that could be judged "
+        f"({percent(clear)})."
+    )
     said += [f"{total['unsure']:,} unsure"] if total["unsure"] else []
-    among = f"among all {total['total']:,}: {conjoined(said)}" if said else ""
-    summary = "; ".join(filter(None, [found, among]))
-    return Panel(verdict, " ".join([f"{summary}.", *few, *layers]), (*few, *open_questions))
+    if said:
+        with_ = ", also those that could not be judged" if judged < total["total"] else ""
+        summary += f" Of all {count(total['total'], 'channel')}{with_}: {conjoined(said)}."
+    return Panel(verdict, " ".join([summary, *few, *layers]), (*few, *open_questions))
 
 
 def _few(images: int) -> list[str]:

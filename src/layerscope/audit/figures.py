@@ -1,8 +1,11 @@
 """Numbers as readers meet them in messages."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 Interval = tuple[float, float]
+Unit = Literal["share", "points", "number", "count"]
+"""A share of 1, a difference of two such shares, any other number, or a number of things."""
 
 NAMED = 8
 """How many channels or names a sentence lists before it says how many more there are."""
@@ -24,6 +27,17 @@ def with_interval(share: float, ci95: Interval | None) -> str:
         return percent(share)
     low, high = (f"{100 * limit:z.1f}" for limit in ci95)
     return f"{percent(share)} (95 % CI {low} to {high})"
+
+
+def amount(value: float, ci95: Interval | None, unit: Unit) -> str:
+    """Return a quantity and its 95 % interval in words, as its unit wants it."""
+    if unit == "count":
+        return f"{value:,.0f}"
+    if unit == "share":
+        return with_interval(value, ci95)
+    by, digits, word = (100, 1, " points") if unit == "points" else (1, 2, "")
+    said, *ends = (f"{by * one:z.{digits}f}" for one in (value, *(ci95 or ())))
+    return f"{said}{word} (95 % CI {' to '.join(ends)})" if ends else f"{said}{word}"
 
 
 def count(number: int, noun: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from layerscope.audit.figures import Interval
+from layerscope.audit.figures import Interval, Unit
 from layerscope.errors import InputError
 from layerscope.vocabulary import Class
 
@@ -91,13 +91,13 @@ class Effect:
         name: the quantity, such as ``share of channels``.
         value: its value.
         ci95: its 95 % interval; ``None`` where nothing was sampled.
-        counts: whether the value is a number of things; else it is shown as per cent.
+        unit: how it is shown: a share as per cent, a difference of shares in points.
     """
 
     name: str
     value: float
     ci95: Interval | None = None
-    counts: bool = False
+    unit: Unit = "share"
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,9 @@ def unreliable_heatmap(looked: Looked | None) -> list[Finding]:
             message,
             advice,
             layer=looked.layer or None,
-            effect=Effect(f"gain over {OVER[worst.over]}", worst.value, (worst.low, worst.high)),
+            effect=Effect(
+                f"gain over {OVER[worst.over]}", worst.value, (worst.low, worst.high), "number"
+            ),
             images=looked.gate.images,
         )
     ]

@@ -125,7 +125,7 @@ def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
 
 
 def _effect(shift: Shift) -> Effect:
-    return Effect("rise of the probability", shift.value, (shift.low, shift.high))
+    return Effect("rise of the probability", shift.value, (shift.low, shift.high), "points")
 
 
 def _of_region(leak: ClassLeak) -> list[Finding]:
@@ -198,8 +198,11 @@ def _of_look(leak: WholeLeak, *others: WholeLeak) -> Finding:
         message,
         DECLARED if leak.expected else _ADVICE_WHOLE.get(kind, _ADVICE_DATA),
         classes=(leak.of,),
-        effect=_effect(effect) if effect else Effect("ROC area", own.auc, (own.low, own.high)),
-        p=leak.p if np.isfinite(leak.p) else None,
+        effect=_effect(effect)
+        if effect
+        else Effect("ROC area", own.auc, (own.low, own.high), "number"),
+        # of a look that is only told, the p of what was tried with it says nothing
+        p=leak.p if kind in _ADVICE_WHOLE and np.isfinite(leak.p) else None,
         images=own.images,
         number=1,
         minor=of_data,
@@ -255,6 +258,6 @@ def _of_repeated(found: Repeated) -> Finding:
         f"{count(len(found.groups), 'picture')} ({count(images, 'image')}) are there more than "
         f"once {words}, such as {example}.",
         advice,
-        effect=Effect("groups", float(len(found.groups)), counts=True),
+        effect=Effect("groups", float(len(found.groups)), unit="count"),
         images=images,
     )

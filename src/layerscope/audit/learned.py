@@ -147,7 +147,7 @@ def _random_kernels(row: Mapping[Any, Any]) -> Finding:
         "weights were loaded, and that it is not frozen. A layer that looks random may still "
         "belong to a good model.",
         layer=str(row["layer"]),
-        effect=Effect("variance entropy against fresh kernels", ratio, ends),
+        effect=Effect("variance entropy against fresh kernels", ratio, ends, "number"),
         p=float(row["entropy_adjusted"]),
     )
 
@@ -164,7 +164,7 @@ def _like_twin(row: Mapping[Any, Any], images: int, minor: bool) -> Finding:
         "Early layers often do well as they were drawn. Where many layers are so, check that the "
         "trained weights were loaded, and whether the training went far enough.",
         layer=str(row["layer"]),
-        effect=Effect("dimension against the twins", ratio, ends) if np.isfinite(ratio) else None,
+        effect=Effect("dimension against the twins", ratio, ends, "number") if np.isfinite(ratio) else None,
         p=float(min(p)),
         images=images,
         minor=minor,
@@ -181,7 +181,7 @@ def _redundant(row: Mapping[Any, Any], images: int) -> Finding:
         "Many channels repeat each other. The layer could be narrower, or the training has "
         "collapsed it: a smaller learning rate or less weight decay may keep more of it.",
         layer=str(row["layer"]),
-        effect=Effect("dimension against the twins", ratio, ends),
+        effect=Effect("dimension against the twins", ratio, ends, "number"),
         p=float(row["dimension_adjusted"]),
         images=images,
     )
@@ -212,7 +212,7 @@ def no_class_signal(channels: pd.DataFrame, images: int) -> tuple[Finding, ...]:
                 "With few images a class this may be lack of data: more images would settle it. In "
                 "a late layer of a trained classifier it is unusual.",
                 layer=str(name),
-                effect=Effect("average precision above prevalence", best),
+                effect=Effect("average precision above prevalence", best, unit="number"),
                 p=smallest,
                 images=images,
             )

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from layerscope.audit.figures import count
+from layerscope.audit.figures import Unit, count
 from layerscope.audit.findings import Effect, Finding
 from layerscope.audit.vitality import LIMITS, VitalityLimits
 from layerscope.measures.significance import adjusted
@@ -243,7 +243,7 @@ def _finding(
         advice,
         layer=layer,
         channels=tuple(int(channel) for channel in own["channel"]),
-        effect=Effect(EFFECTS[rule.kind], value, (low, high)),
+        effect=Effect(EFFECTS[rule.kind], value, (low, high), _UNITS.get(rule.kind, "share")),
         p=p if np.isfinite(p) else None,
         images=images,
         minor=few.minor(len(own), len(own) / width, images),
@@ -259,6 +259,7 @@ EFFECTS = {
     "inconsistent-maps": "correlation after the mildest small change",
 }
 """Kind of finding -> the quantity whose value the effect gives, of the median flagged channel."""
+_UNITS: dict[str, Unit] = {"image-independent": "number", "inconsistent-maps": "number"}
 
 
 def _message(

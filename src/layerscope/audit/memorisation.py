@@ -178,7 +178,7 @@ def memorisation_finding(found: Memorised) -> list[Finding]:
             "The accuracy on training images says little. Wrong labels among them, too many passes "
             "over too few images, and missing augmentation are the usual causes; more images or "
             "stronger regularisation may help.",
-            effect=Effect("gap of the accuracies", found.gap, found.gap_ci95),
+            effect=Effect("gap of the accuracies", found.gap, found.gap_ci95, "points"),
             images=found.train + found.test,
         )
     ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from layerscope.audit.figures import percent
-from layerscope.audit.findings import Panel
+from layerscope.audit.findings import Finding, Panel
 from layerscope.audit.leak_findings import WORDS
 from layerscope.audit.leakage import (
     ClassLeak,
@@ -28,6 +28,7 @@ _NOTE_OF_LOOKS = (
     "Images of other classes as they are, and with the property of an image of the class given to "
     "them."
 )
+_PATTERNS, _LOOKS = "leakage/patterns", "leakage/looks"
 _OF_LOOKS = ("confirmed-used", "suspect")
 _SEARCHED = (
     "Score: mean correlation of the best fifth of the images of the class with the pattern, less "
@@ -46,13 +47,12 @@ def leak_sections(panel: Panel, leaks: Leaks) -> list[Section]:
     parts: list[Part] = [Text(panel.summary)]
     if leaks.power and panel.verdict != "not-found":
         parts.append(Text(power_words(leaks), "small"))
-    found = [one for one in leaks.classes if one.copies is not None and one.copies.found]
-    if found:
-        parts.append(Strips("Patterns that recur in a class", tuple(map(_strip, found)), _NOTE))
-    looks = [one for one in leaks.whole if one.shown and whole_verdict(one) in _OF_LOOKS]
-    if looks:
+    if found := _patterns(leaks):
+        strips = tuple(map(_strip, found))
+        parts.append(Strips("Patterns that recur in a class", strips, _NOTE, _PATTERNS))
+    if looks := _looks(leaks):
         strips = tuple(map(_look, looks))
-        parts.append(Strips("Looks that move the answers", strips, _NOTE_OF_LOOKS))
+        parts.append(Strips("Looks that move the answers", strips, _NOTE_OF_LOOKS, _LOOKS))
     if leaks.classes:
         columns = (
             "Class", "Verdict", "Images", "Right", "Score", "In the class", "In others", "Effect",
@@ -68,6 +68,23 @@ def leak_sections(panel: Panel, leaks: Leaks) -> list[Section]:
     if leaks.passes:
         parts.append(Text(f"{leaks.passes:,} changed images went through the model.", "small"))
     return [Section("Leakage", "leakage", 2, tuple(parts))]
+
+
+def pictures_of(found: Finding, leaks: Leaks) -> str:
+    """The anchor of the pictures that belong to a finding; empty where there are none."""
+    shown: Sequence[ClassLeak | WholeLeak]
+    shown, anchor = (_patterns(leaks), _PATTERNS) if found.region else (_looks(leaks), _LOOKS)
+    pictured = {one.of.index for one in shown}
+    own = found.panel == "leakage" and any(one.index in pictured for one in found.classes)
+    return anchor if own else ""
+
+
+def _patterns(leaks: Leaks) -> list[ClassLeak]:
+    return [one for one in leaks.classes if one.copies is not None and one.copies.found]
+
+
+def _looks(leaks: Leaks) -> list[WholeLeak]:
+    return [one for one in leaks.whole if one.shown and whole_verdict(one) in _OF_LOOKS]
 
 
 def _row(leak: ClassLeak) -> tuple[str, ...]:

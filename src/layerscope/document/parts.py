@@ -310,11 +310,13 @@ class Strips:
         title: of all.
         rows: heading, remark and pictures.
         note: how to read them.
+        anchor: permanent name; empty for none.
     """
 
     title: str
     rows: tuple[tuple[str, str, tuple[Picture, ...]], ...]
     note: str
+    anchor: str = ""
 
 
 Part = (

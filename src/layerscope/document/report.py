@@ -11,14 +11,14 @@ from typing import Literal
 
 from layerscope.audit.accuracy import Performance
 from layerscope.audit.clarity import CHANNEL_VERDICTS
-from layerscope.audit.figures import count, listed, percent, with_interval
+from layerscope.audit.figures import amount, count, listed, percent, with_interval
 from layerscope.audit.findings import KINDS, PANELS, SEVERITIES, Finding, Severity
 from layerscope.audit.focus import Looks
 from layerscope.audit.leakage import Leaks
 from layerscope.audit.result import Audit, DataSet, LayerResult
 from layerscope.document.compose import shape_of
 from layerscope.document.layers import reading, sections
-from layerscope.document.leaks import leak_sections
+from layerscope.document.leaks import leak_sections, pictures_of
 from layerscope.document.looks import focus_sections
 from layerscope.document.memorised import memorisation_section
 from layerscope.document.parts import (
@@ -99,7 +99,7 @@ def report(
                 (*cut, *lead, Text(about, "small")),
             ),
             Section("Panels", "panels", 2, (_verdicts(audit), Text(_NO_SCORE, "small"))),
-            *_findings(audit.findings),
+            *_findings(audit.findings, leaks),
             *_if_run(audit, Section("Performance", "performance", 2, _performance(audit))),
             *_memorised(audit),
             *(leak_sections(audit.panel("leakage"), leaks) if leaks else ()),
@@ -139,7 +139,7 @@ def _tone(verdict: str) -> Literal["good", "bad", "open"]:
     return "good" if verdict in GOOD else "bad" if verdict in BAD else "open"
 
 
-def _findings(findings: Sequence[Finding]) -> list[Section]:
+def _findings(findings: Sequence[Finding], leaks: Leaks | None) -> list[Section]:
     if not findings:
         none = "No findings. What was looked at is under Panels, what was not under Not tested."
         return [Section("Findings", "findings", 2, (Text(none),))]
@@ -149,11 +149,11 @@ def _findings(findings: Sequence[Finding]) -> list[Section]:
         if own:
             title = f"{_HEADINGS[severity]} ({len(own)})"
             brief = ORDINARY if severity == "info" and len(own) > MOST_NOTES else ""
-            sections.append(Section(title, f"findings/{severity}", 3, _cards(own), folded=brief))
+            sections.append(Section(title, f"findings/{severity}", 3, _cards(own, leaks), folded=brief))
     return sections
 
 
-def _cards(findings: Sequence[Finding]) -> tuple[Part, ...]:
+def _cards(findings: Sequence[Finding], leaks: Leaks | None) -> tuple[Part, ...]:
     """Return a card for each finding, but rows of tables where a reader would drown in them."""
     seen: Counter[str] = Counter()
     cards: list[Part] = []
@@ -165,7 +165,7 @@ def _cards(findings: Sequence[Finding]) -> tuple[Part, ...]:
         elif seen[found.kind] > MOST_CARDS:
             more.append(found)
         else:
-            cards.append(_card(found))
+            cards.append(_card(found, leaks))
     return (*cards, *_rows(more, MORE), *_rows(minor, MINOR))
 
 
@@ -177,14 +177,15 @@ def _rows(findings: Sequence[Finding], heading: str) -> list[Part]:
     return [Text(heading, "small"), Table(("Finding", "What was seen"), rows, anchors=anchors)]
 
 
-def _card(found: Finding) -> FindingCard:
+def _card(found: Finding, leaks: Leaks | None) -> FindingCard:
     where = [] if found.layer is None else [(found.layer, layer_anchor(found.layer))]
     where += [(f"class {one.name}", "") for one in found.classes]
+    if leaks is not None and (anchor := pictures_of(found, leaks)):
+        where.append(("pictures", anchor))
     facts = []
     if found.effect is not None:
         effect = found.effect
-        share = with_interval(effect.value, effect.ci95)
-        facts.append((effect.name, f"{effect.value:,.0f}" if effect.counts else share))
+        facts.append((effect.name, amount(effect.value, effect.ci95, effect.unit)))
     if found.channels:
         facts.append(("channels", listed(found.channels)))
     if found.p is not None:
