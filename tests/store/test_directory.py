@@ -63,14 +63,33 @@ def test_another_plan_is_refused_with_what_differs(tmp_path: Path):
     before = (begin(tmp_path) / "manifest.json").read_bytes()
     other = {"model": {"sha256": "ab"}, "sample": 256, "nulls": ("noise",), "new\x1b": None}
     told = (
-        "holds another plan; what differs: sample is 512 there, 256 here; "
-        r'nulls is ["noise", "twin"] there, ["noise"] here; new\u001b is not set there, null here.'
+        "holds another plan; what differs: what maps are compared with (--quick, in Python nulls=) "
+        'is ["noise", "twin"] there, ["noise"] here; which images are looked at pixel by pixel '
+        r"(--quick, in Python sample=); new\u001b is not set there, null here."
         " Choose another directory"
     )
     with pytest.raises(InputError, match="holds another plan") as caught:
         open_run(tmp_path, other, "other").__enter__()
     assert told in str(caught.value)
     assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+def test_plans_differ_in_the_words_of_the_user_and_what_was_asked_for_comes_first(tmp_path: Path):
+    plan = {
+        "data": "ab", "sample": [1, 2], "fine": [1], "versions": {"keras": "3.1"}, "seed": 0,
+        "model": "ab",
+    }  # fmt: skip
+    with open_run(tmp_path, plan, "hash"):
+        pass
+    other = plan | {"sample": [2], "fine": [2], "versions": {"keras": "3.2"}, "seed": 1}
+    with pytest.raises(InputError, match="holds another plan") as caught:
+        open_run(tmp_path, other, "other").__enter__()
+    assert (
+        "what differs: the seed (--seed) is 0 there, 1 here; which images are looked at pixel by "
+        'pixel (--quick, in Python sample=); the version of keras is "3.1" there, "3.2" here. '
+    ) in str(caught.value)
+    with pytest.raises(InputError, match=r"what differs: the weights of the model; the images or th"):
+        open_run(tmp_path, plan | {"model": "cd", "data": "cd"}, "third").__enter__()
 
 
 def test_long_differences_are_cut_and_many_are_counted(tmp_path: Path):

@@ -38,6 +38,26 @@ if TYPE_CHECKING:
 LOCK = ".lock"
 ROWS = "rows"
 
+_UNTOLD = {
+    "model": "the weights of the model",
+    "data": "the images or their names",
+    "layers": "the layers (--panels with or without clarity, in Python layers=)",
+    "sample": "which images are looked at pixel by pixel (--quick, in Python sample=)",
+    "fine": "which images are looked at pixel by pixel (--quick, in Python sample=)",
+}
+_TOLD = {
+    "preprocessing": "the preprocessing (--preprocess)",
+    "resize": "the resizing (--resize)",
+    "seed": "the seed (--seed)",
+    "nulls": "what maps are compared with (--quick, in Python nulls=)",
+    "encoder": "the encoder (in Python encoder=)",
+    "images": "the number of images",
+}
+"""Parts of a plan in the words of who asks for them; the values of the others say nothing: they
+are hashes, or long lists."""
+_ORDER = ("model", "data", *_TOLD, "layers", "sample", "fine")
+"""What a user asked for comes before what follows from it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -210,15 +230,23 @@ def _refuse_another_plan(
         return
     there, here = dict(_leaves(manifest.plan)), dict(_leaves(plan))
     keys = [key for key in there | here if there.get(key) != here.get(key)]
-    told = [
-        f"{json.dumps(key)[1:-1]} is {_short(there.get(key))} there, {_short(here.get(key))} here"
-        for key in keys[:3]
-    ] or ["only the hash of the plan"]
-    more = f"; and {len(keys) - 3} more" if len(keys) > 3 else ""
+    keys.sort(key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
+    words = dict.fromkeys(_difference(key, there.get(key), here.get(key)) for key in keys)
+    told = [*words] or ["only the hash of the plan"]
+    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
     raise InputError(
         f"A run directory keeps one plan, and '{run}' holds another plan; what differs: "
-        f"{'; '.join(told)}{more}. Choose another directory, or ask for the same again."
+        f"{'; '.join(told[:3])}{more}. Choose another directory, or ask for the same again."
     )
+
+
+def _difference(key: str, there: str | None, here: str | None) -> str:
+    """One thing that differs; where a value says something, with both."""
+    if key in _UNTOLD:
+        return _UNTOLD[key]
+    named = json.dumps(key.removeprefix("versions."))[1:-1]
+    name = f"the version of {named}" if key.startswith("versions.") else _TOLD.get(key, named)
+    return f"{name} is {_short(there)} there, {_short(here)} here"
 
 
 def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
