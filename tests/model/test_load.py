@@ -638,8 +638,8 @@ def test_an_archive_without_a_member_names_it(tmp_path, drop, match):
         ("config.json", b"{}", "cannot load"),
         ("config.json", b" " * (64 * 2**20 + 1), "config.json is over 64 MiB"),
         ("metadata.json", b"[]", "is damaged"),
-        ("model.weights.h5", b"", "cannot load"),
-        ("model.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(500), "cannot load"),
+        ("model.weights.h5", b"", "is damaged"),
+        ("model.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(500), "is damaged"),
     ],
 )
 def test_an_archive_with_a_broken_member_gives_one_sentence(tmp_path, member, data, match):
@@ -652,6 +652,18 @@ def test_an_archive_with_a_broken_member_gives_one_sentence(tmp_path, member, da
     with pytest.raises(LoadError, match=match) as caught:
         load(tmp_path / "b.keras")
     assert str(caught.value).isprintable()
+
+
+def test_weights_that_do_not_fit_their_checksum_are_damage_and_no_matter_of_versions(tmp_path):
+    path = saved(tiny(), tmp_path / "model.keras")
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("model.weights.h5").header_offset
+    data = bytearray(path.read_bytes())
+    data[start + 2000 : start + 2200] = bytes(200 * [255])
+    path.write_bytes(data)
+    with pytest.raises(LoadError, match=r"is damaged \(the checksum of 'model.weights.h5'") as caught:
+        load(path)
+    assert "Keras 3" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -47,6 +47,8 @@ _UNSUPPORTED = {
     ".pb": ("a TensorFlow graph", "give the Keras model that it was exported from"),
 }
 
+_WEIGHTS = "model.weights.h5"
+
 # The configuration of the largest of keras.applications has 1 MB; a zip bomb has what it likes.
 _CONFIG_LIMIT = 64 * 2**20
 
@@ -165,8 +167,8 @@ def _read_keras(path: Path) -> Saved:
             names = archive.namelist()
             if "config.json" not in names:
                 raise damaged(path, "it has no config.json")
-            if not {"model.weights.h5", "model.weights.npz"} & set(names):
-                raise damaged(path, "it has no model.weights.h5")
+            if not {_WEIGHTS, "model.weights.npz"} & set(names):
+                raise damaged(path, f"it has no {_WEIGHTS}")
             if archive.getinfo("config.json").file_size > _CONFIG_LIMIT:
                 raise damaged(path, f"its config.json is over {_CONFIG_LIMIT >> 20} MiB")
             config = _object(json.loads(archive.read("config.json")))
@@ -232,7 +234,25 @@ def _deserialize(saved: Saved, allowed: Allowed) -> keras.Model:
             f"{quote(saved.path)} does not fit into memory: use a machine with more."
         ) from None
     except Exception as error:  # whatever a layer's own code, h5py or TensorFlow raises
+        if broken := _broken(saved.path):
+            raise damaged(saved.path, broken) from error
         raise misfit(saved, sentence(error)) from error
+
+
+def _broken(path: Path) -> str:
+    """What is broken in an archive that Keras could not load; empty where it is sound."""
+    if path.suffix != ".keras":
+        return ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if name := archive.testzip():
+                return f"the checksum of {quote(name)} in it is wrong"
+            if _WEIGHTS in archive.namelist():
+                with archive.open(_WEIGHTS) as weights, h5py.File(weights, "r"):
+                    pass
+    except Exception as error:  # a damaged archive makes zipfile and h5py raise almost anything
+        return sentence(error).rstrip(".")
+    return ""
 
 
 def _objects_of(module: str | None) -> dict[str, Any]:
