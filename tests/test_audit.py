@@ -371,3 +371,12 @@ def test_a_number_that_is_no_probability_is_judged_only_where_two_names_make_it_
     panel = audit.panels["performance"]
     assert panel.verdict == verdict
     assert ("a regression or a logit" in panel.summary) == (names is None)
+
+
+def test_a_quick_audit_of_unlabelled_images_says_nothing_of_an_accuracy(folder):
+    images = np.zeros((12, 16, 16, 3), np.uint8)
+    found = layerscope.Scope(folder / "model.keras").audit(
+        images, panels=["performance"], quick=True
+    )
+    assert "a quick look at 12 of 12" in found.statement
+    assert "accuracy is known" not in found.statement

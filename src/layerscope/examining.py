@@ -141,7 +141,8 @@ class Examined:
                 beside,
             )  # fmt: skip
             if quick:
-                said = lost(test.data.images, every, bool(taps), "leakage" in panels)
+                known = "performance" in panels and test.performance.accuracy is not None
+                said = lost(test.data.images, every, known, bool(taps), "leakage" in panels)
                 result = replace(result, result=replace(result.result, quickly=said))
             if found is not None and result.channels is not None:
                 gallery = collect(

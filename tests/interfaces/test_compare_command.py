@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from layerscope.interfaces.cli import app
+from layerscope.store.directory import open_run
 
 PANELS = ("clarity", "focus", "leakage", "memorisation", "performance")
 
@@ -43,6 +44,15 @@ def test_a_place_without_an_audit_is_one_sentence_and_exit_2(tmp_path):
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
     assert "audit.json" in done.stderr
+
+
+def test_a_run_that_was_stopped_is_said_to_be_unfinished_and_how_to_finish_it(tmp_path):
+    with open_run(tmp_path / "run", {"seed": 0}, "hash"):
+        pass
+    done = run("compare", write(tmp_path / "a", 0.5), tmp_path / "run")
+    assert done.exit_code == 2
+    assert "was not finished" in done.stderr
+    assert f"layerscope audit ... -o {tmp_path / 'run'}, again" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from layerscope.audit.figures import Interval, with_interval
 from layerscope.audit.findings import PANELS
 from layerscope.errors import InputError
+from layerscope.store.manifest import MANIFEST
 
 Read: TypeAlias = Mapping[str, Any]
 """An audit.json as it was read."""
@@ -89,10 +90,16 @@ def read_audit(place: str | Path) -> Read:
     """Read audit.json of a run directory, or the file itself.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, it was not finished, or it is damaged.
     """
-    path = Path(place).expanduser()
-    path = path / "audit.json" if path.is_dir() else path
+    path = run = Path(place).expanduser()
+    if run.is_dir():
+        path = run / "audit.json"
+        if (run / MANIFEST).exists() and not path.exists():
+            raise InputError(
+                f"Finished audits are compared, and the one in '{run}' was not finished: give its "
+                f"command, layerscope audit ... -o {run}, again, and it goes on where it was."
+            )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["schema_version"] != 1 or not isinstance(found["findings"], list):

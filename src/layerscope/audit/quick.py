@@ -33,20 +33,22 @@ class Effort:
 QUICK = Effort(200, 32, ("noise",), 4, False)
 
 
-def lost(images: int, of: int, clarity: bool, leaks: bool) -> str:
+def lost(images: int, of: int, accuracy: bool, clarity: bool, leaks: bool) -> str:
     """What a quick audit cannot tell, as a paragraph.
 
     Args:
         images: test images that were read.
         of: how many there are.
+        accuracy: whether there is one.
         clarity: whether maps were judged.
         leaks: whether leaks were sought.
     """
     low, high = wilson(images // 2, max(images, 1))
-    said = [
-        f"This was a quick look at {images:,} of {count(of, 'test image')}.",
-        f"No accuracy is known better than to about {percent((high - low) / 2)} either way.",
-    ]
+    said = [f"This was a quick look at {images:,} of {count(of, 'test image')}."]
+    if accuracy:
+        said.append(
+            f"No accuracy is known better than to about {percent((high - low) / 2)} either way."
+        )
     if clarity:
         said += [
             f"A channel that answers to fewer than {percent(3 / max(images, 1))} of the images may "
