@@ -319,6 +319,22 @@ def test_channels_at_their_bound_everywhere_are_told_apart_from_silent_ones():
     assert "all near 0" not in found.advice
 
 
+@pytest.mark.parametrize("written", ["~/run", "~nobody-of-this-name/run"])
+def test_a_run_in_the_home_directory_lies_there(folder, tmp_path, monkeypatch, written):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    more = ("--panels", "performance", "-o", written, "--summary", "~/short.md")
+    done = audit(folder / "model.keras", folder / "test", *more)
+    assert not list(tmp_path.glob("~*"))
+    if written == "~/run":
+        assert (tmp_path / "home" / "run" / "audit.json").exists()
+        assert (tmp_path / "home" / "short.md").exists()
+        assert str(tmp_path / "home" / "run") in done.stdout
+    else:
+        assert done.exit_code == 2
+        assert "begins with ~" in done.stderr
+
+
 def test_a_quick_audit_looks_at_a_part_and_says_what_that_cannot_tell(folder, tmp_path):
     random = np.random.default_rng(0)
     pixels = random.integers(0, 60, (450, 16, 16, 3)).astype(np.uint8)

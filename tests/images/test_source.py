@@ -37,7 +37,7 @@ def collected(source):
 def classes_folder(tmp_path):
     for name in ("10/a.png", "2/b.png", "2/deep/er/c.JPG", "2/d10.png", "2/d9.png"):
         write(tmp_path / "set" / name)
-    for junk in (".hidden/x.png", "2/.DS_Store", "2/._b.png", "2/notes.txt", "empty/readme.md"):
+    for junk in (".cache/x.png", ".a/x.txt", ".a/._x.png", "2/.DS_Store", "2/._b.png", "2/notes.txt", "empty/readme.md"):
         (tmp_path / "set" / junk).parent.mkdir(exist_ok=True)
         (tmp_path / "set" / junk).write_text("junk")
     return tmp_path / "set"
@@ -55,6 +55,16 @@ def test_a_folder_per_class_gives_labels_ids_and_a_stable_order(classes_folder):
     assert {batch.pixels.dtype for batch in batches} == {np.dtype(np.float32)}
     assert source.skipped == []
     assert source.length == 5
+
+
+def test_a_hidden_folder_with_images_is_told_as_skipped(classes_folder):
+    write(classes_folder / ".cat" / "x.png")
+    write(classes_folder / ".cat" / "y.png")
+    source = read(classes_folder, size=(8, 9))
+    (skipped,) = source.skipped
+    assert skipped.file == ".cat"
+    assert "its name begins with a dot" in skipped.reason
+    assert source.class_names == ("10", "2")
 
 
 def test_batches_hold_what_decode_and_resize_give(classes_folder):

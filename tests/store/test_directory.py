@@ -59,6 +59,13 @@ def test_a_new_run_begins_at_the_first_shard_without_states(tmp_path: Path):
     assert (saved.next_shard, saved.states, saved.info) == (0, {}, {})
 
 
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with open_run("~/run", PLAN, "hash") as run:
+        assert run.path == tmp_path / "home" / "run"
+
+
 def test_another_plan_is_refused_with_what_differs(tmp_path: Path):
     before = (begin(tmp_path) / "manifest.json").read_bytes()
     other = {"model": {"sha256": "ab"}, "sample": 256, "nulls": ("noise",), "new\x1b": None}

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,9 @@ IMAGE_SUFFIXES = (
     # Not readable, but their owner takes them for images and must hear that they were left out.
     *(".heic", ".heif", ".avif", ".svg", ".dng", ".cr2", ".nef", ".arw"),
 )
+
+_NOISE = (".git", ".ipynb_checkpoints", ".cache", ".thumbnails", ".Trashes")
+"""Hidden folders that nobody takes for a class."""
 
 WHOLE_SETS = (".csv", ".npz", ".npy")
 """Suffixes of files that hold or list many images."""
@@ -72,8 +76,8 @@ def list_folder(folder: Path) -> Listing:
 
     Sub-folders that hold images, at any depth, are classes. Images beside them have no class and
     are skipped with that reason; unless there is only one such sub-folder, and then the folder
-    counts as flat and the sub-folder is skipped. Hidden files and folders, and files without the
-    suffix of an image, are ignored.
+    counts as flat and the sub-folder is skipped. Hidden files, and files without the suffix of an
+    image, are ignored; so are hidden folders, and those that hold images are told as skipped.
 
     Raises:
         InputError: no image is in it.
@@ -92,9 +96,21 @@ def list_folder(folder: Path) -> Listing:
         for path in paths
     ]
     outside = [Listed(printable(path.name), path) for path in beside]
+    hidden = tuple(_hidden_in(folder))
     if outside and len(nested) < 2:
-        return Listing(tuple(outside), _skip(inside, "lies in a sub-folder of a flat folder"))
-    return Listing(tuple(inside), _skip(outside, "lies beside the class folders, without a class"))
+        skipped = _skip(inside, "lies in a sub-folder of a flat folder")
+        return Listing(tuple(outside), skipped + hidden)
+    skipped = _skip(outside, "lies beside the class folders, without a class")
+    return Listing(tuple(inside), skipped + hidden)
+
+
+def _hidden_in(folder: Path) -> Iterator[Skipped]:
+    """Hidden folders with images in them: their owner may take them for classes."""
+    for path in sorted(folder.glob(".*")):
+        with suppress(EnvironmentFailure):  # of a system's folder that nobody may look into
+            if path.name not in _NOISE and path.is_dir() and any(_images_in(path)):
+                reason = "is a hidden folder, since its name begins with a dot: rename it"
+                yield Skipped(printable(path.name), reason)
 
 
 def _skip(files: Iterable[Listed], reason: str) -> tuple[Skipped, ...]:

@@ -75,7 +75,7 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            command(*args, **{name: _expanded(value) for name, value in kwargs.items()})
         except EnvironmentFailure as error:
             raise _fail(str(error), ENVIRONMENT) from None
         except ImportError as error:
@@ -93,6 +93,17 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(0) from None
 
     return run
+
+
+def _expanded(value: Any) -> Any:
+    """A place to write to with the home directory for ``~``; anything else as it is."""
+    try:
+        return value.expanduser() if isinstance(value, Path) else value
+    except RuntimeError as error:
+        raise InputError(
+            f"A path that begins with ~ lies in a home directory; got '{value}' ({error}). Write "
+            "the whole path."
+        ) from None
 
 
 def _fail(text: str, code: int) -> typer.Exit:

@@ -161,7 +161,7 @@ def open_run(
             it, or its manifest is damaged.
         EnvironmentFailure: the directory cannot be written.
     """
-    run = Path(path)
+    run = Path(os.path.expanduser(path))  # noqa: PTH111 (Path fails for a user who is unknown)
     check_place(run)
     with told_as_failure(run):
         try:
