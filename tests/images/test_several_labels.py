@@ -30,6 +30,15 @@ def test_one_hot_rows_and_soft_labels_stay_one_label(rows):
     assert found.several is None
 
 
+@pytest.mark.parametrize("rows", [2 * ROWS - 1, 255 * ROWS, 255.0 * ROWS, ROWS - ROWS[::-1]])
+def test_several_labels_in_other_numbers_are_not_taken_for_one(rows):
+    found = label_values(rows, 5, 3, None)
+
+    assert (found.values, found.several) == (None, None)
+    assert "without one largest in each row" in found.mismatch
+    assert label_values(2 * np.eye(3) - 1, 3, 3, None).values.tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("outputs", "words"),
     [(4, "3 columns and the model 4 classes"), (1, "the model has one output")],

@@ -61,6 +61,7 @@ def test_a_hidden_folder_with_images_is_told_as_skipped(classes_folder):
     write(classes_folder / ".cat" / "x.png")
     write(classes_folder / ".cat" / "y.png")
     source = read(classes_folder, size=(8, 9))
+    assert len(collected(source)[0]) == 5
     (skipped,) = source.skipped
     assert skipped.file == ".cat"
     assert "its name begins with a dot" in skipped.reason

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from layerscope.interfaces.cli import app
@@ -302,3 +303,9 @@ def test_the_demo_shows_real_photos_through_a_real_network(tmp_path):
     for page in pages:
         assert len(list(page.parent.glob("layer-*.png"))) == 58
         assert (page.parent / "overview.png").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("command", ["audit", "probe"])
+def test_the_help_tells_both_forms_of_a_table(command):
+    images = next(one for one in get_command(app).commands[command].params if one.name == "images")
+    assert "CSV path,label (or path and a column of 0 and 1 per class)" in images.help

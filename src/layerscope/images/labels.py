@@ -395,6 +395,12 @@ def _as_numbers(values: NDArray[Any], expected: int | None) -> tuple[NDArray[np.
     if values.dtype.kind in "buif" and values.ndim == 2 and values.shape[1] > 1:
         if expected is not None and values.shape[1] != expected:
             return None, f"Labels have {values.shape[1]} columns and the model {expected} classes."
+        if (values % 1 == 0).all() and ((values == values.max(1, keepdims=True)).sum(1) > 1).any():
+            return None, (
+                "Rows of labels hold a single 1, or 0 and 1 for each of several labels; these hold "
+                f"whole numbers from {values.min():g} to {values.max():g} without one largest in "
+                "each row, so the images count as unlabelled. Give 0 and 1, such as y > 0."
+            )
         return values.argmax(axis=1), ""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]

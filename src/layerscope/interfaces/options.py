@@ -124,7 +124,8 @@ Pasted = Annotated[
     str,
     typer.Argument(
         metavar="IMAGES",
-        help="Images to paste onto: a folder, a CSV path,label or an .npz; labelled for --region.",
+        help="Images to paste onto: a folder, a CSV path,label (or path and a column of 0 and 1 "
+        "per class) or an .npz; with one label each for --region.",
     ),
 ]
 MarkFile = Annotated[
@@ -166,8 +167,9 @@ Test = Annotated[
     str,
     typer.Argument(
         metavar="IMAGES",
-        help="A folder with one sub-folder per class, a flat folder, a CSV path,label or an .npz "
-        "with x and y: images that the model was not trained on.",
+        help="A folder with one sub-folder per class, a flat folder, a CSV path,label (or path and "
+        "a column of 0 and 1 per class) or an .npz with x and y: images that the model was not "
+        "trained on.",
     ),
 ]
 Train = Annotated[str | None, typer.Option(metavar="IMAGES", help="Images that it was trained on.")]
