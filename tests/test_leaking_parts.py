@@ -140,6 +140,32 @@ def test_a_class_told_by_its_jpegs_is_tried_with_files_saved_again():
     assert without.effect is None
 
 
+@pytest.mark.parametrize("side", [64, 63])
+def test_saving_as_jpeg_is_announced_and_where_images_are_too_small_it_is_said(monkeypatch, side):
+    images, labels = textures(90, side=side), np.arange(90) % 3
+    passed = []
+
+    def predict(some):
+        passed.append(len(some))
+        return told(np.zeros(len(some), np.float32), nearest(some, images) % 3)
+
+    found = [
+        Property(name, 0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.3, 90)
+        for name in ("jpeg", "sharpness", "spectrum", "size")
+    ]
+    seen = seen_with(predict, images, labels, recode=lambda places, quality: images[places])
+    passed.clear()
+    whole.tried(seen, found, lambda _: True)
+    assert whole.needed(seen, found) == sum(passed)
+    monkeypatch.setattr(whole, "telling", lambda *_: found)
+    heard = []
+    leaks = search(seen, tell=lambda p: heard.append(p.stage), trials=0)
+    stage = next(one for one in heard if one.startswith("leaks in the answers"))
+    assert leaks.passes <= int(stage.split("up to ")[1].split(" image")[0].replace(",", ""))
+    small = "it needs images of 64 pixels and more, and the shorter side of these has 63"
+    assert any(small in one for one in leaks.open_questions) == (side == 63)
+
+
 def test_two_properties_of_one_change_are_tried_once_and_a_budget_is_kept():
     images, labels = textures(60), np.arange(60) % 3
     passes = []

@@ -123,7 +123,11 @@ def test_the_threshold_of_one_output_is_a_half():
         (np.eye(4), np.eye(4, dtype=int), "multi-label"),
         (np.eye(4), np.array([0.5, 1.2, 3.0, 0.1]), "regression"),
         (np.ones((4, 1)), np.array([20, 31, 44, 7]), "regression"),
-        (np.array([[-3.2], [0.4], [1.1], [5.0]]), np.arange(4) % 2, "between -3.2 and 5: that is no"),
+        (
+            np.array([[-3.2], [0.4], [1.1], [5.0]]),
+            np.arange(4) % 2,
+            "between -3.2 and 5: that is no",
+        ),
         (np.ones((4, 8, 8, 3)), np.zeros(4, int), "8 x 8 x 3 per image"),
         ({"a": np.eye(4), "b": np.eye(4)}, np.arange(4), "2 outputs"),
         (np.eye(4), np.array([0, 1, 2, 7]), "up to 7, and the model knows 4 classes"),

@@ -37,7 +37,15 @@ def collected(source):
 def classes_folder(tmp_path):
     for name in ("10/a.png", "2/b.png", "2/deep/er/c.JPG", "2/d10.png", "2/d9.png"):
         write(tmp_path / "set" / name)
-    for junk in (".cache/x.png", ".a/x.txt", ".a/._x.png", "2/.DS_Store", "2/._b.png", "2/notes.txt", "empty/readme.md"):
+    for junk in (
+        ".cache/x.png",
+        ".a/x.txt",
+        ".a/._x.png",
+        "2/.DS_Store",
+        "2/._b.png",
+        "2/notes.txt",
+        "empty/readme.md",
+    ):
         (tmp_path / "set" / junk).parent.mkdir(exist_ok=True)
         (tmp_path / "set" / junk).write_text("junk")
     return tmp_path / "set"

@@ -661,7 +661,9 @@ def test_weights_that_do_not_fit_their_checksum_are_damage_and_no_matter_of_vers
     data = bytearray(path.read_bytes())
     data[start + 2000 : start + 2200] = bytes(200 * [255])
     path.write_bytes(data)
-    with pytest.raises(LoadError, match=r"is damaged \(the checksum of 'model.weights.h5'") as caught:
+    with pytest.raises(
+        LoadError, match=r"is damaged \(the checksum of 'model.weights.h5'"
+    ) as caught:
         load(path)
     assert "Keras 3" not in str(caught.value)
 

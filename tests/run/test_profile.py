@@ -184,7 +184,9 @@ def test_a_stream_is_profiled_without_being_read_twice(model):
 def test_another_plan_in_the_same_directory_is_refused(model, photos, tmp_path):
     scope = layerscope.Scope(model)
     scope.profile(photos, sample=40, nulls=(), directory=tmp_path / "run")
-    with pytest.raises(InputError, match=r"holds another plan; what differs: which images are looked at"):
+    with pytest.raises(
+        InputError, match=r"holds another plan; what differs: which images are looked at"
+    ):
         scope.profile(photos, sample=20, nulls=(), directory=tmp_path / "run")
 
 

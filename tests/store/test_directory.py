@@ -95,7 +95,9 @@ def test_plans_differ_in_the_words_of_the_user_and_what_was_asked_for_comes_firs
         "what differs: the seed (--seed) is 0 there, 1 here; which images are looked at pixel by "
         'pixel (--quick, in Python sample=); the version of keras is "3.1" there, "3.2" here. '
     ) in str(caught.value)
-    with pytest.raises(InputError, match=r"what differs: the weights of the model; the images or th"):
+    with pytest.raises(
+        InputError, match=r"what differs: the weights of the model; the images or th"
+    ):
         open_run(tmp_path, plan | {"model": "cd", "data": "cd"}, "third").__enter__()
 
 

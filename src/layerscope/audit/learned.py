@@ -164,7 +164,9 @@ def _like_twin(row: Mapping[Any, Any], images: int, minor: bool) -> Finding:
         "Early layers often do well as they were drawn. Where many layers are so, check that the "
         "trained weights were loaded, and whether the training went far enough.",
         layer=str(row["layer"]),
-        effect=Effect("dimension against the twins", ratio, ends, "number") if np.isfinite(ratio) else None,
+        effect=Effect("dimension against the twins", ratio, ends, "number")
+        if np.isfinite(ratio)
+        else None,
         p=float(min(p)),
         images=images,
         minor=minor,

@@ -85,9 +85,7 @@ def performance(
     )
 
 
-def _unsuitable(
-    predictions: Array | Mapping[str, Array], labels: Array, paired: bool
-) -> str:
+def _unsuitable(predictions: Array | Mapping[str, Array], labels: Array, paired: bool) -> str:
     """Why accuracy means nothing here, as a sentence; empty if it does."""
     if isinstance(predictions, Mapping):
         return f"The model has {len(predictions)} outputs; only a single one is judged."

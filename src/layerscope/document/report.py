@@ -149,7 +149,9 @@ def _findings(findings: Sequence[Finding], leaks: Leaks | None) -> list[Section]
         if own:
             title = f"{_HEADINGS[severity]} ({len(own)})"
             brief = ORDINARY if severity == "info" and len(own) > MOST_NOTES else ""
-            sections.append(Section(title, f"findings/{severity}", 3, _cards(own, leaks), folded=brief))
+            sections.append(
+                Section(title, f"findings/{severity}", 3, _cards(own, leaks), folded=brief)
+            )
     return sections
 
 

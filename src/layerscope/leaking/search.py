@@ -67,7 +67,7 @@ def search(
     pool = pooled(alone.pixels, alone.labels, seen.seed)
     copies = _copies(alone, pool, places or {})
     told = whole.telling(alone, names)
-    stage = _announced(alone, copies, len(told))
+    stage = _announced(alone, copies, whole.needed(alone, told))
     counter = _Counted(alone.predict, budget)
     alone = replace(alone, predict=counter)
     leaks: list[ClassLeak] = []
@@ -96,7 +96,7 @@ def search(
     return Leaks(
         size, tuple(leaks), tuple(properties), _across_classes(repeats.clusters, seen.names),
         () if found or not trials else _power(pool, leaks, trials, seen.seed), counter.passes,
-        _left(unsearched, budget, len(repeats.kept) - len(kept)),
+        _left(unsearched, budget, len(repeats.kept) - len(kept), whole.unsaved(alone, told)),
     )  # fmt: skip
 
 
@@ -141,10 +141,9 @@ def _of_class(seen: Scene, pool: Pool, copies: Copies, counter: "_Counted") -> C
     return patterns.tried(seen, leak, recipients)
 
 
-def _announced(seen: Scene, copies: Sequence[Copies], told: int) -> str:
+def _announced(seen: Scene, copies: Sequence[Copies], for_looks: int) -> str:
     """What is going to be done, with how many images and for how long."""
-    passes = sum(map(_needs, copies))
-    passes += min(told, whole.MOST) * whole.PASSES
+    passes = sum(map(_needs, copies)) + for_looks
     some = seen.pixels[:_TIMED]
     seen.predict(some)  # the first pass may take longer
     start = time.perf_counter()
@@ -210,7 +209,9 @@ def _across_classes(clusters: Sequence[Cluster], names: Sequence[str]) -> tuple[
     return (Repeated("classes", groups),) if groups else ()
 
 
-def _left(unsearched: Sequence[str], budget: int | None, crops: int) -> tuple[str, ...]:
+def _left(
+    unsearched: Sequence[str], budget: int | None, crops: int, unsaved: str
+) -> tuple[str, ...]:
     """What was not searched and why."""
     said = []
     if unsearched:
@@ -220,4 +221,4 @@ def _left(unsearched: Sequence[str], budget: int | None, crops: int) -> tuple[st
         )
     if crops:
         said.append(f"{count(crops, 'crop')} of photos that another image stands for.")
-    return tuple(said)
+    return (*said, unsaved) if unsaved else tuple(said)

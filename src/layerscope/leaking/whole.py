@@ -26,7 +26,7 @@ RECIPIENTS = 60
 MOST = 12
 """Changes that are tried, of the properties that tell best."""
 PASSES = 2 * RECIPIENTS
-"""Images that go through the model for one change; saving as JPEG takes more."""
+"""Images that go through the model for one change; saving as JPEG takes others."""
 SMALLEST = 64
 """Pixels of the shorter side from which images have blocks enough to be saved as JPEG."""
 SHOWN = 4
@@ -95,9 +95,33 @@ def tried(
     return _of_one_class(found) if len(np.unique(seen.labels)) == 2 else found
 
 
+def needed(seen: Scene, told: Sequence[Property]) -> int:
+    """Images that go through the model at most, for what is tried of some properties."""
+    changes: set[tuple[int, Change]] = set()
+    images = 0
+    for one in told:
+        change = CHANGES.get(one.name)
+        again = change is not None and (one.label, change) in changes
+        images += 0 if again or len(changes) >= MOST else _needs(one.name, seen)
+        changes |= {(one.label, change)} if change else set()
+    return images
+
+
+def unsaved(seen: Scene, told: Sequence[Property]) -> str:
+    """Why saving as JPEG was not tried, where it might explain a property; empty otherwise."""
+    side = min(seen.pixels.shape[1:3])
+    if seen.recode is None or side >= SMALLEST or not any(one.name in _SAVED for one in told):
+        return ""
+    return (
+        f"Saving as JPEG of another quality: it needs images of {SMALLEST} pixels and more, and "
+        f"the shorter side of these has {side}."
+    )
+
+
 def _needs(name: str, seen: Scene) -> int:
     """Images that go through the model for one property."""
-    return PASSES + len(QUALITIES) * RECIPIENTS * _can_be_saved(name, seen)
+    saved = len(QUALITIES) * RECIPIENTS * _can_be_saved(name, seen)
+    return PASSES * (name in CHANGES) + saved
 
 
 def _can_be_saved(name: str, seen: Scene) -> bool:
