@@ -134,7 +134,7 @@ class Measured:
         kernel: the convolution kernel, as Keras keeps it.
         upsampling: factor of a transposed convolution, else 1.
         labels: class of each image, -1 where unknown.
-        vectors: places of some images, and for each what an image encoder makes of it, (n, D).
+        alike: places of n images, and how alike each two of them are, cosines (n, n).
         photos: quantity -> for each row of `rows` a number of the photo that the image was cut
             from; ``None`` where each image stands for itself.
     """
@@ -145,7 +145,7 @@ class Measured:
     kernel: NDArray[Any] | None = None
     upsampling: int = 1
     labels: NDArray[np.int64] | None = None
-    vectors: tuple[NDArray[np.int64], Floats] | None = None
+    alike: tuple[NDArray[np.int64], Floats] | None = None
     photos: Callable[[str], NDArray[np.int64] | None] = lambda _: None
 
 
@@ -284,17 +284,16 @@ def _coherence(measured: Measured) -> dict[str, NDArray[np.float64]]:
     """How alike the images are that excite a channel most."""
     peaks = measured.rows("maximum")
     channels = len(measured.finished["vitality"]["images"])
-    if measured.vectors is None or peaks is None or len(measured.vectors[0]) < 2 * TOP:
+    if measured.alike is None or peaks is None or len(measured.alike[0]) < 2 * TOP:
         unknown = np.full(channels, np.nan)
         return {"coherence": unknown, "coherence_p": unknown, "two_alternative": unknown}
-    places, vectors = measured.vectors
-    seen = peaks[places]
-    order = np.argsort(np.where(np.isfinite(seen), -seen, np.inf), axis=0, kind="stable")
-    top, bottom = order[:TOP].T, order[-TOP:].T
-    lists = np.isfinite(seen).all(0) & (seen != seen[:1]).any(0)
-    top, bottom = (np.where(lists[:, None], ends, -1) for ends in (top, bottom))
-    found = coherence(vectors, top)
-    told = two_alternative(vectors, top, bottom)
+    places, cosines = measured.alike
+    seen = np.ascontiguousarray(peaks[places].T)
+    order = np.argsort(np.where(np.isfinite(seen), -seen, np.inf), axis=1, kind="stable")
+    lists = np.isfinite(seen).all(1) & (seen != seen[:, :1]).any(1)
+    top, bottom = (np.where(lists[:, None], e, -1) for e in (order[:, :TOP], order[:, -TOP:]))
+    found = coherence(cosines, top)
+    told = two_alternative(cosines, top, bottom)
     return {"coherence": found.z, "coherence_p": found.p, "two_alternative": told}
 
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.stats import kstest
 
-from layerscope.measures.coherence import Hog, coherence, two_alternative
+from layerscope.measures.coherence import Hog, coherence, cosines_of, two_alternative
 
 
 def slow_similarity(vectors):
@@ -64,8 +64,8 @@ def test_similarity_and_test_equal_their_formulas(k, seed):
     vectors, _ = embedded(seed, 120)
     lists = np.random.default_rng(seed).permuted(np.tile(np.arange(120), (70, 1)), axis=1)
     top, bottom = lists[:, :k], lists[:, k : 2 * k]
-    similarity = coherence(vectors, top, draws=9).similarity
-    told = two_alternative(vectors, top, bottom)
+    similarity = coherence(cosines_of(vectors), top, draws=9).similarity
+    told = two_alternative(cosines_of(vectors), top, bottom)
     for c in (0, 1, 69):
         assert similarity[c] == pytest.approx(slow_similarity(vectors[top[c]]), abs=1e-6)
         assert told[c] == pytest.approx(slow_told(vectors[top[c]], vectors[bottom[c]]))
@@ -74,7 +74,7 @@ def test_similarity_and_test_equal_their_formulas(k, seed):
 def test_z_is_measured_in_deviations_of_random_lists():
     vectors, labels = embedded(2, 160)
     top, _ = planted_lists(labels, "class", 3)
-    found = coherence(vectors, top, draws=1999)
+    found = coherence(cosines_of(vectors), top, draws=1999)
     rng = np.random.default_rng(77)
     null = [slow_similarity(vectors[rng.choice(160, 8, replace=False)]) for _ in range(500)]
     expected = (found.similarity - np.mean(null)) / np.std(null)
@@ -86,8 +86,8 @@ def test_units_of_a_class_of_two_and_of_nothing_keep_their_order():
     z, told = {}, {}
     for kind in ("class", "two", "noise"):
         top, bottom = planted_lists(labels, kind, 300)
-        z[kind] = coherence(vectors, top).z
-        told[kind] = two_alternative(vectors, top, bottom)
+        z[kind] = coherence(cosines_of(vectors), top).z
+        told[kind] = two_alternative(cosines_of(vectors), top, bottom)
     assert z["class"].min() > np.quantile(z["two"], 0.95)
     assert np.median(z["two"]) > np.quantile(z["noise"], 0.99)
     assert told["class"].mean() > told["two"].mean() > told["noise"].mean() + 0.2
@@ -101,18 +101,18 @@ def test_outlines_are_enough_for_the_embedded_encoder_to_keep_that_order():
     found = {}
     for kind in ("class", "two", "noise"):
         top, _ = planted_lists(labels, kind, 20)
-        found[kind] = coherence(vectors, top, draws=199).z.mean()
+        found[kind] = coherence(cosines_of(vectors), top, draws=199).z.mean()
     assert found["class"] > found["two"] + 1 > found["noise"] + 2
 
 
 def test_the_p_of_units_of_nothing_is_evenly_spread():
     vectors, labels = embedded(5, 80)
     top, _ = planted_lists(labels, "noise", 400, k=20)
-    p = coherence(vectors, top, draws=1999).p
+    p = coherence(cosines_of(vectors), top, draws=1999).p
     assert kstest(p, "uniform").pvalue > 0.05
     assert 0.02 < (p <= 0.05).mean() < 0.09
     top, _ = planted_lists(labels, "class", 5)
-    assert (coherence(vectors, top).p == 1 / 1000).all()
+    assert (coherence(cosines_of(vectors), top).p == 1 / 1000).all()
 
 
 def test_lists_that_are_not_full_or_share_an_image_are_not_judged():
@@ -121,24 +121,29 @@ def test_lists_that_are_not_full_or_share_an_image_are_not_judged():
     top[1, 2] = -1
     bottom[2, 0] = -1
     bottom[3, 1] = top[3, 2]
-    found = coherence(vectors, top, draws=9)
+    found = coherence(cosines_of(vectors), top, draws=9)
     for part in (found.similarity, found.z, found.p):
         assert np.isnan(part).tolist() == [False, True, False, False]
-    assert np.isnan(two_alternative(vectors, top, bottom)).tolist() == [False, True, True, True]
+    assert np.isnan(two_alternative(cosines_of(vectors), top, bottom)).tolist() == [
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_fewer_images_than_a_list_takes_leave_nothing_to_judge():
     vectors, _ = embedded(6, 5)
-    assert np.isnan(coherence(vectors, np.full((3, 20), -1)).p).all()
+    assert np.isnan(coherence(cosines_of(vectors), np.full((3, 20), -1)).p).all()
 
 
 def test_images_that_all_look_the_same_tell_nothing():
     vectors = np.tile(unit(np.ones((1, 5))), (20, 1))
     top, bottom = np.arange(6).reshape(2, 3), np.arange(6, 12).reshape(2, 3)
-    found = coherence(vectors, top, draws=9)
+    found = coherence(cosines_of(vectors), top, draws=9)
     assert np.isnan(found.z).all()
     assert found.p == pytest.approx(1)
-    assert two_alternative(vectors, top, bottom).tolist() == [0.5, 0.5]
+    assert two_alternative(cosines_of(vectors), top, bottom).tolist() == [0.5, 0.5]
 
 
 def test_the_embedded_encoder_gives_unit_vectors_at_any_size():

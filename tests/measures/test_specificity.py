@@ -9,6 +9,7 @@ from layerscope.measures.specificity import (
     luminance,
     references,
     specificity,
+    unit_references,
 )
 
 
@@ -40,6 +41,10 @@ def slow_specificity(a, own, other):
         )
 
     return largest(own) - largest(other)
+
+
+def of(maps, own, other):
+    return specificity(maps, unit_references(own), unit_references(other))
 
 
 def noise(seed, *shape):
@@ -97,7 +102,7 @@ def test_luminance_weighs_the_colours_as_the_eye_does():
 def test_specificity_equals_its_formula(size, seed):
     own, other = noise(seed, 3, *size, 6), noise(seed + 5, 3, *size, 6)
     maps = 10 + noise(seed + 9, 3, *size, 4) + own[..., :4]
-    found = specificity(maps, own, other)
+    found = of(maps, own, other)
     for n in range(3):
         for c in range(4):
             expected = slow_specificity(maps[n, ..., c], own[n], other[n])
@@ -107,7 +112,7 @@ def test_specificity_equals_its_formula(size, seed):
 def test_each_kind_of_map_is_named_by_the_reference_that_it_follows():
     images = photos(0, 6)
     own, other = references(images, (24, 24)), references(photos(50, 6), (24, 24))
-    found = specificity(early_maps(images, (24, 24)), own, other)
+    found = of(early_maps(images, (24, 24)), own, other)
     assert (found.reference == np.arange(len(REFERENCES))).mean() > 0.8
     assert (found.own > 0.9).all()
     assert (found.value.mean(0) > 0.3).all()
@@ -120,7 +125,7 @@ def test_channels_with_swapped_maps_lose_their_specificity_and_no_others_do():
     maps = early_maps(images, (16, 16))
     swapped = [1, 4]
     maps[..., swapped] = np.roll(maps[..., swapped], 1, 0)
-    value = specificity(maps, own, other).value.mean(0)
+    value = of(maps, own, other).value.mean(0)
     assert np.flatnonzero(value < 0.2).tolist() == swapped
 
 
@@ -130,13 +135,13 @@ def test_flat_references_resemble_nothing_and_constant_maps_are_undefined():
     maps = noise(0, 2, 12, 12, 3)
     maps[..., 1] = 0.1
     maps[1, 0, 0, 2] = np.nan
-    found = specificity(maps, own, own)
+    found = of(maps, own, own)
     assert np.isfinite(found.value[:, 0]).all()
     assert (found.reference[:, 0] < 4).all()
     assert np.isnan(found.value[:, 1]).all()
     assert found.reference[:, 1].tolist() == [-1, -1]
     assert np.isnan(found.value[1, 2])
     own[..., 5] = 1e-4 * maps[..., 0]
-    assert (specificity(maps, own, own).reference[:, 0] < 4).all()
-    nothing = specificity(maps, np.full_like(own, 7), np.full_like(own, 7))
+    assert (of(maps, own, own).reference[:, 0] < 4).all()
+    nothing = of(maps, np.full_like(own, 7), np.full_like(own, 7))
     assert (nothing.own[:, 0] == 0).all()

@@ -6,6 +6,7 @@ eye would be the best one; HOG, which needs no download, sees outlines only.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,11 +80,16 @@ class Coherence:
     p: _Doubles
 
 
-def coherence(embeddings: Floats, top: _Places, draws: int = 999, seed: int = 0) -> Coherence:
+def cosines_of(embeddings: Floats) -> Floats:
+    """Cosines (N, N) of all pairs of images, from their vectors of length 1 (N, D)."""
+    return np.asarray(embeddings @ embeddings.T)
+
+
+def coherence(cosines: Floats, top: _Places, draws: int = 999, seed: int = 0) -> Coherence:
     """Mean pairwise similarity of a channel's top images, against random images.
 
     Args:
-        embeddings: (N, D), vectors of length 1 of all images from which the top ones were chosen.
+        cosines: (N, N), `cosines_of` all images from which the top ones were chosen.
         top: (C, k), the rows of each channel's top images, k of 2 to about 20; -1 where there are
             not so many.
         draws: number of random lists of k images.
@@ -93,16 +99,20 @@ def coherence(embeddings: Floats, top: _Places, draws: int = 999, seed: int = 0)
     similarity = np.full(len(top), np.nan)
     if not full.any():
         return Coherence(similarity, similarity, similarity)
-    cosines = embeddings @ embeddings.T
     similarity[full] = _similarity(cosines, top[full])
-    rng = np.random.default_rng(seed)
-    lists = [rng.choice(len(embeddings), top.shape[1], replace=False) for _ in range(draws)]
-    null = _similarity(cosines, np.array(lists))
+    null = _similarity(cosines, _random_lists(len(cosines), top.shape[1], draws, seed))
     spread = null.std() if np.ptp(null) > 1e-9 else np.nan
     return Coherence(similarity, (similarity - null.mean()) / spread, p_value(similarity, null))
 
 
-def two_alternative(embeddings: Floats, top: _Places, bottom: _Places) -> _Doubles:
+@lru_cache(maxsize=4)
+def _random_lists(images: int, size: int, draws: int, seed: int) -> _Places:
+    """Lists of images (draws, size), the same for each layer."""
+    rng = np.random.default_rng(seed)
+    return np.array([rng.choice(images, size, replace=False) for _ in range(draws)])
+
+
+def two_alternative(cosines: Floats, top: _Places, bottom: _Places) -> _Doubles:
     """How often the stronger of two images can be told by a channel's top and bottom images.
 
     After the machine interpretability score (MIS, NeurIPS 2024): of a query from the top and one
@@ -111,7 +121,7 @@ def two_alternative(embeddings: Floats, top: _Places, bottom: _Places) -> _Doubl
     asked once and left out of the references.
 
     Args:
-        embeddings: (N, D), vectors of length 1.
+        cosines: (N, N), `cosines_of` all images.
         top: (C, k), rows of the images that excite each channel most, k of 2 to about 20; -1 where
             there are not so many.
         bottom: (C, k), of those that excite it least.
@@ -123,7 +133,6 @@ def two_alternative(embeddings: Floats, top: _Places, bottom: _Places) -> _Doubl
     full = (top >= 0).all(1) & (bottom >= 0).all(1)
     apart = ~(top[:, :, None] == bottom[:, None, :]).any((1, 2))
     told = np.full(len(top), np.nan)
-    cosines = embeddings @ embeddings.T
     for block in _blocks(np.flatnonzero(full & apart)):
         told[block] = _told(cosines, top[block], bottom[block])
     return told

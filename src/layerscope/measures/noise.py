@@ -47,16 +47,15 @@ def noise_share(maps: Floats) -> NDArray[np.float64]:
 
 def _quiet(one: Floats) -> NDArray[np.float64]:
     """Fine detail in the quiet blocks of the maps (H, W, C) of one image, over their variance."""
-    from layerscope.measures.noise_kernel import detail  # loads numba
+    from layerscope.measures.noise_kernel import detail, mean_and_variance  # loads numba
 
     own = np.ascontiguousarray(one, np.float32)
     side = min(BLOCK, own.shape[0] - 2, own.shape[1] - 2)
     blocks = detail(own, side)
     place = int(QUIET * len(blocks))
     quiet = np.partition(blocks, place, axis=0)[place].astype(np.float64) / 36
+    mean, variance = mean_and_variance(own)
     with np.errstate(invalid="ignore", over="ignore"):
-        mean = own.mean((0, 1), dtype=np.float64)
-        variance = np.square(own - mean.astype(np.float32)).mean((0, 1), dtype=np.float64)
         varying = (variance > (ROUNDING * mean) ** 2) & np.isfinite(variance)
         return np.asarray(quiet / np.where(varying, variance, np.nan))
 

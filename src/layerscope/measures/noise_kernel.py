@@ -3,9 +3,12 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layerscope.compiled import compiled
 from layerscope.vocabulary import Floats
+
+Doubles = NDArray[np.float64]
 
 
 def detail(one: Floats, side: int) -> Floats:
@@ -42,3 +45,24 @@ def _add(one: Any, side: Any, columns: Any, found: Any) -> None:
                     )
                     d = corners - two * sides + four * one[y, x, c]
                     found[block, c] += d * d
+
+
+def mean_and_variance(one: Floats) -> tuple[Doubles, Doubles]:
+    """Of each map over its pixels, both (C,), in one read of the maps (H, W, C)."""
+    sums = np.zeros((2, one.shape[2]))
+    pixels = one.shape[0] * one.shape[1]
+    with np.errstate(invalid="ignore", over="ignore"):
+        _sum(one.reshape(pixels, -1), sums)
+        around, squares = sums / pixels  # of differences from the first pixel, in float64
+        return one[0, 0] + around, np.maximum(squares - around**2, 0)
+
+
+@compiled(apart=True)
+def _sum(cells: Any, sums: Any) -> None:
+    first, total, squares = cells[0], sums[0], sums[1]
+    for pixel in range(cells.shape[0]):
+        values = cells[pixel]
+        for c in range(values.size):
+            d = np.float64(values[c]) - np.float64(first[c])
+            total[c] += d
+            squares[c] += d * d

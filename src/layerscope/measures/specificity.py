@@ -93,6 +93,16 @@ def references(photos: NDArray[Any], size: tuple[int, int]) -> Floats:
     return area_average(full_references(photos), size)
 
 
+def unit_references(references: Floats) -> Floats:
+    """References (N, H, W, K) as columns (N, H W, K) of mean 0 and length 1.
+
+    Flat ones are 0: nothing resembles them.
+    """
+    cells = references.reshape(len(references), -1, references.shape[3])
+    found = np.stack([unit_columns(one) for one in cells])
+    return np.where(cells.std(1, keepdims=True) <= _FLAT, np.float32(0), found)
+
+
 @dataclass(frozen=True, slots=True)
 class Specificity:
     """How much more a map resembles its own image than another one; each (N, C).
@@ -116,13 +126,13 @@ def specificity(maps: Floats, own: Floats, other: Floats) -> Specificity:
 
     Args:
         maps: float32 (N, H, W, C).
-        own: float32 (N, H, W, K), the references of each map's image.
-        other: float32 (N, H, W, K), those of another image for each map.
+        own: float32 (N, H W, K), `unit_references` of each map's image.
+        other: float32 (N, H W, K), those of another image for each map.
     """
-    count, channels, kinds = maps.shape[0], maps.shape[3], own.shape[3]
+    count, channels, kinds = maps.shape[0], maps.shape[3], own.shape[2]
     found = np.empty((count, 2, kinds, channels), np.float32)
     for place in range(count):
-        both = np.concatenate([_unit(own[place]), _unit(other[place])], 1)
+        both = np.concatenate([own[place], other[place]], 1)
         cells = maps[place].reshape(-1, channels)
         # The references have mean 0, so that the mean of a map drops out of the products.
         found[place] = (np.abs(both.T @ cells) / _length(cells)).reshape(2, kinds, channels)
@@ -142,14 +152,6 @@ def _length(cells: Floats) -> Floats:
         rounding = len(cells) * (ROUNDING * (mean + cells[0])) ** 2
         known = (squares > rounding) & np.isfinite(squares)
         return np.sqrt(np.where(known, squares, np.nan)).astype(np.float32)
-
-
-def _unit(references: Floats) -> Floats:
-    """The references of one image as columns (P, K); 0 where flat: nothing resembles them."""
-    cells = references.reshape(-1, references.shape[-1])
-    unit = unit_columns(cells)
-    unit[:, cells.std(0) <= _FLAT] = 0
-    return unit
 
 
 @lru_cache(maxsize=64)

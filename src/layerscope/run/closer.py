@@ -1,9 +1,9 @@
 """A closer look at a few images: spectra, likeness to the image, and what small changes do."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from layerscope.measures.specificity import (
     full_references,
     luminance,
     specificity,
+    unit_references,
 )
 from layerscope.measures.structure import blur_ratio, spectrum
 from layerscope.measures.table import IN_SPACE
@@ -108,19 +109,26 @@ def look_closer(
         for quantity in QUANTITIES
     }
     measured = [path for path, layer in layers.items() if regime(layer) in IN_SPACE]
+    early = [path for path in measured if regime(layers[path]) == "early"]
+    likeness = _Likeness(images, tones)
     # Layer by layer in threads of our own: those of BLAS lose more by waiting for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for part in batches(images, size):
             now = np.stack(images[part])
             photos = tones.photos(now)
             maps = dict(compute(now)[0])
-            shown = _shown(photos, _others(images, part, tones), maps, measured)
+            light = _light(photos, {maps[path].shape[1:3] for path in measured})
+            alike = likeness.of(part, {maps[path].shape[1:3] for path in early})
 
-            def still(path: str, maps: Any = maps, shown: Any = shown) -> dict[str, Any]:
-                values = maps[path]
+            def still(
+                path: str, maps: Any = maps, light: Any = light, alike: Any = alike
+            ) -> dict[str, Any]:
+                values, size = maps[path], maps[path].shape[1:3]
                 mean, factor = (noise_means or {}).get(path), (upsampling or {}).get(path, 1)
-                likeness = _still(values, layers[path], *shown[values.shape[1:3]])
-                return likeness | _artefacts(values, mean, factor)
+                found = _still(values, light[size]) | _artefacts(values, mean, factor)
+                if regime(layers[path]) == "early":
+                    found["specificity"] = specificity(values, *alike[size]).value
+                return found
 
             for path, found in zip(measured, pool.map(still, measured), strict=True):
                 for quantity, values in found.items():
@@ -153,38 +161,57 @@ def _repeated(
             yield transform.name, path, values
 
 
-_Shown = Mapping[tuple[int, int], tuple[Floats, Floats, Floats]]
-"""Height and width of maps -> references of the images, of other images, and luminance."""
+_Size = tuple[int, int]
 
 
-def _shown(photos: Floats, others: Floats, maps: Mapping[str, Floats], paths: list[str]) -> _Shown:
-    """What photos show at the size of each map."""
-    full = [full_references(coloured(images)) for images in (photos, others)]
+def _light(photos: Floats, sizes: Iterable[_Size]) -> dict[_Size, Floats]:
+    """Luminance of photos at some sizes, (N, H, W)."""
     luma = luminance(coloured(photos))[..., None]
-    sizes = {maps[path].shape[1:3] for path in paths}
-    return {
-        size: (
-            area_average(full[0], size),
-            area_average(full[1], size),
-            area_average(luma, size)[..., 0],
-        )
-        for size in sizes
-    }
+    return {size: area_average(luma, size)[..., 0] for size in sizes}
 
 
-def _still(
-    values: Floats, layer: Layer, own: Floats, other: Floats, light: Floats
-) -> dict[str, Any]:
+def _still(values: Floats, light: Floats) -> dict[str, Any]:
     """Measures of the maps of unchanged images, (N, C) by quantity."""
     found = spectrum(values)
-    measured: dict[str, Any] = {
+    return {
         "flatness": found.flatness,
         "blur": blur_ratio(found.high, light),
         "noise_share": noise_share(values),
     }
-    if regime(layer) == "early":
-        measured["specificity"] = specificity(values, own, other).value
-    return measured
+
+
+@dataclass(frozen=True)
+class _Likeness:
+    """What maps are compared with; each image is asked for twice, and prepared once."""
+
+    images: Sequence[Floats]
+    tones: Tones
+    ready: dict[int, dict[_Size, Floats]] = field(default_factory=dict)
+
+    def of(self, part: slice, sizes: Collection[_Size]) -> dict[_Size, tuple[Floats, Floats]]:
+        """By size, the references of some images and, for each, of another one."""
+        own, others = range(part.start, part.stop), self._others(part)
+        new = [at for at in {*own, *others} if self.ready.get(at, {}).keys() != set(sizes)]
+        if new and sizes:
+            photos = self.tones.photos(np.stack([self.images[at] for at in new]))
+            full = full_references(coloured(photos))
+            by_size = {size: unit_references(area_average(full, size)) for size in sizes}
+            for place, at in enumerate(new):
+                self.ready[at] = {size: units[place] for size, units in by_size.items()}
+        return {size: (self._at(own, size), self._at(others, size)) for size in sizes}
+
+    def _at(self, places: Iterable[int], size: _Size) -> Floats:
+        return np.stack([self.ready[at][size] for at in places])
+
+    def _others(self, part: slice) -> list[int]:
+        """For each image of a batch another one of its shape, of another class where there are."""
+        shape = self.images[part.start].shape
+        fitting = [i for i, image in enumerate(self.images) if image.shape == shape]
+        half = max(1, len(fitting) // 2)
+        return [
+            fitting[(fitting.index(at) + half) % len(fitting)]
+            for at in range(part.start, part.stop)
+        ]
 
 
 def _artefacts(values: Floats, noise_mean: Floats | None, factor: int) -> dict[str, Any]:
@@ -195,16 +222,6 @@ def _artefacts(values: Floats, noise_mean: Floats | None, factor: int) -> dict[s
     if factor > 1:
         found["board"] = [checkerboard(one, factor) for one in values]
     return found
-
-
-def _others(images: Sequence[Floats], part: slice, tones: Tones) -> Floats:
-    """For each image of a batch another one, of another class where there are classes."""
-    shape, found = images[part.start].shape, list[Floats]()
-    fitting = [i for i, image in enumerate(images) if image.shape == shape]
-    for at in range(part.start, part.stop):
-        place = fitting.index(at)
-        found.append(images[fitting[(place + max(1, len(fitting) // 2)) % len(fitting)]])
-    return tones.photos(np.stack(found))
 
 
 def noise_like(images: Sequence[Floats], count: int, seed: int) -> list[Floats]:

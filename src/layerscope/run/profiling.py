@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from layerscope.errors import InputError, ModelError
 from layerscope.images import Source
-from layerscope.measures.coherence import Encoder, Hog
+from layerscope.measures.coherence import Encoder, Hog, cosines_of
 from layerscope.profile import (
     Measured,
     Profile,
@@ -110,9 +110,9 @@ def profile(
         rows.write(0, closer)
         twins = _on_twins(subject, plan, images, labels, rows, size, tell, warn)
         tell(Progress("tables", 0, len(plan.layers)))
-        vectors = None if plan.images is None else _vectors(source, plan, encoder or Hog())
+        alike = None if plan.images is None else _alike(source, plan, encoder or Hog())
         photos = _photos(source, places, rows.read(plan.layers[0], "mean"))
-        found = _assembled(subject, plan, source, outcome, rows, twins, vectors, photos)
+        found = _assembled(subject, plan, source, outcome, rows, twins, alike, photos)
     write_profile(found, directory)
     directory.finish()
     return found
@@ -253,8 +253,8 @@ def _on_twins(
     return against_twins(subject.probe, kernels, signed, images, labels, plan, tell)
 
 
-def _vectors(source: Source, plan: Plan, encoder: Encoder) -> tuple[NDArray[np.int64], Floats]:
-    """Places of the sampled images that can be read, and what the image encoder makes of them."""
+def _alike(source: Source, plan: Plan, encoder: Encoder) -> tuple[NDArray[np.int64], Floats]:
+    """Places of the sampled images that can be read, and how alike the encoder finds them."""
     places = plan.sample if plan.sample is not None else range(min(SAMPLE, plan.images or 0))
     part = source.part(places)
     at = dict(zip(part.ids or (), places, strict=True))
@@ -264,7 +264,7 @@ def _vectors(source: Source, plan: Plan, encoder: Encoder) -> tuple[NDArray[np.i
         photos = coloured(tones.photos(batch.pixels))
         vectors.append(encoder(np.clip(np.rint(photos), 0, 255).astype(np.uint8)))
         found.extend(at[name] for name in batch.ids)
-    return np.array(found, np.int64), np.concatenate(vectors)
+    return np.array(found, np.int64), cosines_of(np.concatenate(vectors))
 
 
 def _assembled(
@@ -274,7 +274,7 @@ def _assembled(
     outcome: Outcome,
     rows: RowStore,
     twins: pd.DataFrame | None,
-    vectors: tuple[NDArray[np.int64], Floats] | None,
+    alike: tuple[NDArray[np.int64], Floats] | None,
     photos: Callable[[str], NDArray[np.int64] | None],
 ) -> Profile:
     channels, layers, exemplars = [], [], {}
@@ -295,7 +295,7 @@ def _assembled(
             subject.kernels.get(path),
             subject.upsampling.get(path, 1),
             np.where(_sampled(plan)(np.arange(len(outcome.labels))), outcome.labels, -1),
-            vectors,
+            alike,
             photos,
         )
         channels.append(channel_rows(measured))
