@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.statistics.kernel_loops import LANES, LARGEST, quarters, together, work
+from layerscope.statistics.kernel_loops import LANES, LARGEST, again, quarters, together, work
 from layerscope.vocabulary import Floats
 
 Doubles = NDArray[np.float64]
@@ -94,11 +94,16 @@ PIVOT_COLUMNS = np.array([3, 7, 1, 5]) / 8
 
 
 def _pivots(values: Floats) -> Floats:
-    """The mean of a few pixels, (N, C); 0 where it is not finite, as then the map is not."""
+    """The second smallest of a few pixels, (N, C); 0 where it is not finite, as the map is not.
+
+    Many maps are quiet but for a few pixels, and the mean of these few would be far from both.
+    """
     height, width = values.shape[1:3]
     rows, columns = (PIVOT_ROWS * height).astype(int), (PIVOT_COLUMNS * width).astype(int)
-    mean = values[:, rows, columns].mean(axis=1, dtype=np.float64).astype(np.float32)
-    return np.where(np.isfinite(mean), mean, np.float32(0))
+    a, b, c, d = np.moveaxis(values[:, rows, columns], 1, 0)
+    second = np.minimum(np.maximum(np.minimum(a, b), np.minimum(c, d)), np.maximum(a, b))
+    second = np.minimum(second, np.maximum(c, d))
+    return np.where(np.isfinite(second), second, np.float32(0))
 
 
 def _threshold(ceiling: float) -> np.float32:
@@ -171,12 +176,7 @@ def _repaired(
         one = values[image, :, :, channel]
         finite[image, channel] = np.isfinite(one).all()
         mean[image, channel] = (one / one.size).sum(dtype=np.float64)
-    for image, channel in np.argwhere(doubtful & finite & sampled[:, None]):
-        around = values[image, :, :, channel] - mean[image, channel]
-        m2[image, channel] = (around**2).sum()
-        if around.size > 1:
-            down, right = around[1:] * around[:-1], around[:, 1:] * around[:, :-1]
-            rook[image, channel] = down.sum() + right.sum()
+    again(values, *np.nonzero(doubtful & finite & sampled[:, None]), mean, m2, rook)
     if finite.all():
         return sums
     seen = finite & sampled[:, None]

@@ -331,3 +331,25 @@ def together(  # type: ignore[no-untyped-def]
             results[1, image, c] = m2 if known else np.nan
             results[2, image, c] = rook if known and pairs > 0 else np.nan
             doubtful[image, c] = not (np.isfinite(total) & (exact | (not known)))
+
+
+@_compiled
+def again(values, images, channels, mean, m2, rook):  # type: ignore[no-untyped-def]
+    """Sum some maps around their mean in float64."""
+    _, height, width, _ = values.shape
+    for at in range(images.size):
+        image, channel = images[at], channels[at]
+        middle = mean[image, channel]
+        squares, products = 0.0, 0.0
+        for y in range(height):
+            left = 0.0
+            for x in range(width):
+                d = values[image, y, x, channel] - middle
+                squares += d * d
+                products += d * left
+                if y > 0:
+                    products += d * (values[image, y - 1, x, channel] - middle)
+                left = d
+        m2[image, channel] = squares
+        if height * width > 1:
+            rook[image, channel] = products
