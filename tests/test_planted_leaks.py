@@ -51,6 +51,7 @@ USED = [
         id="black",
         marks=slow,
     ),
+    pytest.param(Reading("logo", (6,), FAINT, beside=0.05, seed=90_007), id="in part", marks=slow),
     pytest.param(Reading("tint", (4,), FAINT, seed=90_004), id="tint", marks=slow),
     pytest.param(Reading("border", (8,), FAINT, seed=90_005), id="border", marks=slow),
     pytest.param(
@@ -63,7 +64,8 @@ USED = [
 def test_a_net_that_reads_a_mark_is_found_out_with_its_reliance(world: Reading):
     reader = trained_reader(world)
     leaks = searched(reader, world.classes)
-    assert reader.reliance >= 0.5, "the net did not learn the mark, so that this tests nothing"
+    enough = 0.15 if world.beside else 0.5
+    assert reader.reliance >= enough, "the net did not learn the mark, so that this tests nothing"
     assert verdicts(leaks, "confirmed-used") == set(world.marked)
     assert effect_of(leaks, world.marked[0]).value == pytest.approx(reader.reliance, abs=0.25)
 

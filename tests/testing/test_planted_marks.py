@@ -1,10 +1,13 @@
 """Images with a planted mark: the truth says what was changed, and where."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from layerscope.errors import InputError
 from layerscope.testing.planted.marks import marked_images
+from layerscope.testing.planted.readers import Reading, learned_from, unseen
 
 LABELS = np.arange(40) % 4
 
@@ -84,3 +87,17 @@ def test_legitimate_objects_differ_and_a_logo_does_not():
 def test_impossible_marks_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         planted(**{"kind": "logo", **change})
+
+
+def test_a_mark_beside_its_class_is_learned_from_and_not_audited_with():
+    world = Reading("logo", (3,), (("ink", 0.5),), beside=0.1, images=500, tested=200)
+    learned, plain = learned_from(world), learned_from(replace(world, beside=0.0))
+    others = learned.labels != 3
+    assert learned.carries[others].mean() == pytest.approx(0.1, abs=0.002)
+    assert learned.carries[~others].all()
+    beside = learned.carries & others
+    changed = (learned.images != plain.images).any((1, 2, 3))
+    assert (changed == beside).all()
+    assert (learned.masks[beside] == learned.masks[~others][0]).all()
+    data = unseen(world)
+    assert (data.carries == (data.labels == 3)).all()

@@ -76,7 +76,7 @@ class Reader:
 
 def trained_reader(world: Reading) -> Reader:
     """Train a net in a world and measure what it relies on; seeds Keras."""
-    model = _net(world, _taught(world))
+    model = _net(world, learned_from(world))
     data = unseen(world)
     answers = probabilities_of(model, data.images)
     accuracy = float((answers.argmax(1) == data.labels).mean())
@@ -88,8 +88,8 @@ def unseen(world: Reading) -> MarkedImages:
     return _images(world, "test", world.tested)
 
 
-def _taught(world: Reading) -> MarkedImages:
-    """What the net learns from."""
+def learned_from(world: Reading) -> MarkedImages:
+    """Images that the net of a world learns from."""
     everywhere = replace(world, marked=None)
     if world.taught == "decoy":
         return _images(everywhere, "train", world.images)
