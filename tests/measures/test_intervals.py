@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from layerscope.measures.intervals import FEWEST, interval, resampled_means
+from layerscope.measures.intervals import FEWEST, interval, resampled_means, wilson
 
 
 def test_resampled_means_are_means_of_images_drawn_with_replacement():
@@ -60,3 +61,13 @@ def test_too_few_images_say_nothing():
     assert np.isnan(interval(np.zeros((0, 2)))).all()
     crops = np.random.default_rng(5).normal(size=(40, 2))
     assert np.isnan(interval(crops, groups=np.arange(40) % 5)[0]).all()
+
+
+def test_the_wilson_interval_is_that_of_scipy_and_stays_between_0_and_1():
+    for count in (1, 3, 10, 14, 97, 5000):
+        for hits in {0, 1, count // 3, count - 1, count}:
+            found = binomtest(hits, count).proportion_ci(0.95, method="wilson")
+            low, high = wilson(hits, count)
+            assert (low, high) == pytest.approx((found.low, found.high), abs=1e-12)
+            assert low >= 0
+            assert high <= 1

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 _Doubles = NDArray[np.float64]
 
@@ -87,13 +86,10 @@ def wilson(hits: float, count: int) -> tuple[float, float]:
         hits: 0 to ``count``; no whole number where each of the ``count`` is right in part.
         count: how many there are, at least 1.
     """
-    if float(hits).is_integer():
-        found = binomtest(int(hits), count).proportion_ci(0.95, method="wilson")
-        return float(found.low), float(found.high)
     share, more = hits / count, _Z**2 / count
     middle = (share + more / 2) / (1 + more)
     half = float(np.sqrt(share * (1 - share) * more + more**2 / 4)) / (1 + more)
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)  # rounding may lead outside
 
 
 _Z = 1.959963984540054
