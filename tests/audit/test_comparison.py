@@ -9,10 +9,10 @@ from layerscope.audit.comparison import compare, compared
 from layerscope.errors import InputError
 
 
-def finding(name, value, ci95=None, effect="share of channels", severity="warn"):
+def finding(name, value, ci95=None, effect="share of channels", severity="warn", **more):
     return {
         "id": name, "kind": name.split("/")[0], "severity": severity, "message": f"About {name}.",
-        "effect": {"name": effect, "value": value, "ci95": ci95},
+        "effect": {"name": effect, "value": value, "ci95": ci95} | more,
     }  # fmt: skip
 
 
@@ -61,6 +61,21 @@ def test_a_panel_that_only_one_audit_tested_is_named():
 def test_what_changed_is_better_or_worse_by_its_kind_of_effect(before, after, better):
     (change,) = compared(audit([before]), audit([after])).changed
     assert change.better is better
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        ("share", "50.0 % (95 % CI 40.0 to 60.0), then 0.0 %."),
+        ("points", "50.0 points (95 % CI 40.0 to 60.0), then 0.0 points."),
+        ("number", "0.50 (95 % CI 0.40 to 0.60), then 0.00."),
+        (None, "0.50 (95 % CI 0.40 to 0.60), then 0.00."),
+    ],
+)
+def test_what_changed_is_told_in_the_unit_of_the_finding(unit, words):
+    more = {} if unit is None else {"unit": unit}  # older audits do not say it
+    pair = finding("x/a", 0.5, [0.4, 0.6], **more), finding("x/a", 0.0, **more)
+    assert f"Better x/a: share of channels {words}" in str(compared(*(audit([x]) for x in pair)))
 
 
 def test_a_change_within_the_interval_is_none():

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import audit_cases
 import numpy as np
 import pytest
 from audit_cases import guesses
@@ -11,7 +14,6 @@ from layerscope.audit.performance import (
     performance_panel,
     wilson,
 )
-from layerscope.audit.statement import sentences
 from layerscope.vocabulary import Class
 
 
@@ -23,10 +25,15 @@ def test_classes_in_another_order_are_told_as_that_and_not_as_guessing():
     assert panel.verdict == "low"
     assert "probably in another order" in panel.summary
     assert "not distinguishable" not in panel.summary
-    said = " ".join(sentences({"performance": panel, "clarity": Panel("clear", "Clear.")}, ()))
-    assert "not a good model yet" not in said
+    panels = {"performance": panel, "clarity": Panel("clear", "Clear.")}
+    audit = replace(audit_cases.ordinary(), performance=found, panels=panels, findings=())
+    assert "not a good model yet" not in audit.statement
+    panels["performance"] = Panel("low", "In words of another kind.")
+    assert "not a good model yet" not in audit.statement
     same = np.zeros(80, int)
-    assert "another order" not in performance_panel(performance(np.eye(4)[same], truth)).summary
+    lost = performance(np.eye(4)[same], truth)
+    assert "another order" not in performance_panel(lost).summary
+    assert "not a good model yet" in replace(audit, performance=lost).statement
     random = np.random.default_rng(0).integers(0, 4, 80)
     assert "another order" not in performance_panel(performance(np.eye(4)[random], truth)).summary
 

@@ -134,7 +134,7 @@ def test_what_is_missing_or_not_finite_is_null():
     made = replace(ordinary(), findings=(found,), provenance={"a": -inf, "b": np.array([1, nan])})
     content = checked(made)
     one = content["findings"][0]
-    assert one["effect"] == {"name": "share", "value": None, "ci95": None}
+    assert one["effect"] == {"name": "share", "value": None, "ci95": None, "unit": "share"}
     assert (one["p"], one["region"], one["images"], one["channels"]) == (None, None, 8, [0, 1])
     assert content["provenance"] == {"a": None, "b": [1.0, None]}
     assert content["data"]["train"] is None
@@ -151,7 +151,7 @@ def test_numpy_numbers_become_plain_ones():
         region=tuple(np.linspace(0, 1, 4)),
     )
     one = checked(replace(ordinary(), findings=(found,), complete=np.True_))["findings"][0]
-    assert one["effect"] == {"name": "share", "value": 0.5, "ci95": [0.25, 0.75]}
+    assert one["effect"] == {"name": "share", "value": 0.5, "ci95": [0.25, 0.75], "unit": "share"}
     assert one["region"] == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 

@@ -100,6 +100,23 @@ class Performance:
     broken: int = 0
     several: bool = False
 
+    @property
+    def mostly_taken(self) -> list[Confusion]:
+        """Classes that are mostly taken for one other."""
+        return [row for row in self.confused if row.share > 0.5]
+
+    @property
+    def other_order(self) -> bool:
+        """Whether at least half of the classes are mostly taken for another one each.
+
+        No two for the same: then the classes are probably in another order than the outputs, and
+        nothing follows from the accuracy.
+        """
+        lost = self.mostly_taken
+        taken_for = {row.predicted.index for row in lost}
+        enough = len(lost) >= 2 and len(lost) >= min(len(self.per_class), LIMITS.pairs) / 2
+        return self.verdict == "low" and enough and len(taken_for) == len(lost)
+
 
 @dataclass(frozen=True, slots=True)
 class Classes:

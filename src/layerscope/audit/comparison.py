@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from layerscope.audit.figures import Interval, with_interval
+from layerscope.audit.figures import Interval, Unit, amount, with_interval
 from layerscope.audit.findings import PANELS
 from layerscope.errors import InputError
 from layerscope.store.manifest import MANIFEST
@@ -36,6 +36,7 @@ class Change:
         before: value and interval in the first audit.
         after: the same in the second.
         better: whether it got better; ``None`` where the direction says nothing.
+        unit: how both are shown, see `layerscope.audit.findings.Effect`.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Change:
     before: tuple[float, Interval | None]
     after: tuple[float, Interval | None]
     better: bool | None
+    unit: Unit = "number"
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _change(old: Read, new: Read) -> Change | None:
     name = str(second["name"])
     fewer = FEWER_IS_BETTER.get(name, False if name.startswith(_GAIN) else None)
     better = None if fewer is None else (b < a) == fewer
-    return Change(new["id"], name, values[0], values[1], better)
+    return Change(new["id"], name, values[0], values[1], better, second.get("unit", "number"))
 
 
 def _within(value: float, ends: Interval | None) -> bool:
@@ -213,7 +215,8 @@ def _lines(found: Comparison) -> list[str]:
     said += _listing("Vanished", found.vanished)
     words = {True: "Better", False: "Worse", None: "Changed"}
     said += [
-        f"{words[one.better]} {one.id}: {one.effect} {one.before[0]:.3g}, then {one.after[0]:.3g}."
+        f"{words[one.better]} {one.id}: {one.effect} {amount(*one.before, one.unit)}, then "
+        f"{amount(*one.after, one.unit)}."
         for one in found.changed
     ]
     if found.channels:

@@ -236,23 +236,10 @@ def performance_panel(found: Performance) -> Panel:
         return Panel("not-tested", f"{numbers}. {found.reason}", (found.reason,))
     low, high = found.skill_ci95 or (1, 1)
     doubt = " That is not distinguishable from guessing." if low <= 0 <= high else ""
-    if found.verdict == "low" and _are_swapped(found):
+    if found.other_order:
         doubt = f" {OTHER_ORDER}"
     summary = f"Performance is {found.verdict}: {numbers[0].lower()}{numbers[1:]}.{doubt}"
     return Panel(found.verdict, summary)
-
-
-def _mostly_taken(found: Performance) -> list[Confusion]:
-    """Classes that are mostly taken for one other."""
-    return [row for row in found.confused if row.share > 0.5]
-
-
-def _are_swapped(found: Performance) -> bool:
-    """Whether at least half of the classes are mostly taken for another one each, no two alike."""
-    lost = _mostly_taken(found)
-    taken_for = {row.predicted.index for row in lost}
-    enough = len(lost) >= 2 and len(lost) >= min(len(found.per_class), LIMITS.pairs) / 2
-    return enough and len(taken_for) == len(lost)
 
 
 def low_accuracy(found: Performance, assumed: bool = False) -> tuple[Finding, ...]:
@@ -300,7 +287,7 @@ def _advice(found: Performance, assumed: bool) -> list[str]:
 
 def _doubts_of_order(found: Performance) -> list[str]:
     """What one would see if two classes or more stood in each other's place."""
-    mostly = {(row.true, row.predicted) for row in _mostly_taken(found)}
+    mostly = {(row.true, row.predicted) for row in found.mostly_taken}
     pairs = [(a, b) for a, b in mostly if a.index < b.index and (b, a) in mostly]
     pairs.sort(key=lambda pair: pair[0].index)
     swapped = {one for pair in pairs for one in pair}

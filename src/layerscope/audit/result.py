@@ -124,7 +124,7 @@ class Audit:
     @cached_property
     def sentences(self) -> tuple[str, ...]:
         """What the audit says, a paragraph each."""
-        said = sentences(self.panels, self.findings)
+        said = sentences(self.panels, self.findings, self.performance.other_order)
         return (*said, self.quickly) if self.quickly else said
 
     @property
@@ -285,9 +285,7 @@ def _finding(found: Finding) -> dict[str, Any]:
         "channels": found.channels,
         "classes": [asdict(one) for one in found.classes],
         "region": found.region,
-        "effect": None
-        if effect is None
-        else {"name": effect.name, "value": effect.value, "ci95": _interval(effect.ci95)},
+        "effect": None if effect is None else asdict(effect) | {"ci95": _interval(effect.ci95)},
         "p": found.p,
         "images": found.images,
         "message": found.message,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from layerscope.audit.figures import conjoined, listed
 from layerscope.audit.findings import PANELS, Finding, Panel, PanelName
-from layerscope.audit.performance import OTHER_ORDER
 
 LEAK = (
     "A confirmed leak: the accuracy is not to be trusted, whatever the maps look like. Repair the "
@@ -93,12 +92,15 @@ SUSPECT = (
 _SAID: tuple[PanelName, ...] = ("performance", "leakage", "clarity", "focus")
 
 
-def sentences(panels: Mapping[PanelName, Panel], findings: Sequence[Finding]) -> tuple[str, ...]:
+def sentences(
+    panels: Mapping[PanelName, Panel], findings: Sequence[Finding], other_order: bool = False
+) -> tuple[str, ...]:
     """Return what an audit says, a paragraph each, the most urgent first.
 
     Args:
         panels: those that were run; others count as not tested.
         findings: all of them.
+        other_order: see `layerscope.audit.accuracy.Performance`.
     """
     verdicts = {name: panels[name].verdict if name in panels else "not-tested" for name in PANELS}
     said = [*_broken(findings), *_doubts(findings)]
@@ -106,7 +108,7 @@ def sentences(panels: Mapping[PanelName, Panel], findings: Sequence[Finding]) ->
     if verdicts["memorisation"] != "not-tested":
         said.append(panels["memorisation"].summary)
     known = dict(verdicts)
-    if "performance" in panels and OTHER_ORDER in panels["performance"].summary:
+    if other_order:
         known["performance"] = "not-tested"  # nothing follows from such an accuracy
     said += _together(known, findings)
     missing = [name for name in PANELS if verdicts[name] == "not-tested"]
