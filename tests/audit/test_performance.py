@@ -29,7 +29,7 @@ def test_classes_in_another_order_are_told_as_that_and_not_as_guessing():
     audit = replace(audit_cases.ordinary(), performance=found, panels=panels, findings=())
     assert "not a good model yet" not in audit.statement
     panels["performance"] = Panel("low", "In words of another kind.")
-    assert "not a good model yet" not in audit.statement
+    assert "not a good model yet" not in replace(audit, panels=panels).statement
     same = np.zeros(80, int)
     lost = performance(np.eye(4)[same], truth)
     assert "another order" not in performance_panel(lost).summary
