@@ -141,6 +141,19 @@ def test_the_place_that_is_printed_is_where_the_pictures_are(folder, tmp_path, m
     assert done.stdout == f"{tmp_path / 'out'}\n"
 
 
+def test_model_and_images_may_lie_at_home_unless_a_file_has_that_name(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(folder))
+    (tmp_path / "~photo.jpg").write_bytes((folder / "photo.jpg").read_bytes())
+    given = ("~/model.keras", "~/photo.jpg", "~photo.jpg")
+    done = run("show", *given, "-o", "out", cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    done = run("show", "~/model.keras", "~nobody-here/photo.jpg", "-o", "out2", cwd=tmp_path)
+    assert done.exit_code == 2
+    assert "A path that begins with ~ lies in a home directory" in done.stderr
+
+
 def test_layers_is_a_table_or_json(folder):
     done = run("layers", folder / "model.keras")
     assert done.exit_code == 0, done.stderr

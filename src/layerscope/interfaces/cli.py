@@ -75,7 +75,7 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **{name: _expanded(value) for name, value in kwargs.items()})
+            command(*args, **{name: _expanded(name, value) for name, value in kwargs.items()})
         except EnvironmentFailure as error:
             raise _fail(str(error), ENVIRONMENT) from None
         except ImportError as error:
@@ -95,10 +95,19 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _expanded(value: Any) -> Any:
-    """A place to write to with the home directory for ``~``; anything else as it is."""
+_READ = ("model", "images", "train", "mark", "classes", "first", "second")
+"""Options whose text is a path; of them a file that is really called ``~name`` goes first."""
+
+
+def _expanded(name: str, value: Any) -> Any:
+    """A path with the home directory for ``~``; anything else as it is."""
+    if isinstance(value, list):
+        return [_expanded(name, one) for one in value]
     try:
-        return value.expanduser() if isinstance(value, Path) else value
+        if isinstance(value, Path):
+            return value.expanduser()
+        read = name in _READ and isinstance(value, str) and value.startswith("~")
+        return str(Path(value).expanduser()) if read and not os.path.lexists(value) else value
     except RuntimeError as error:
         raise InputError(
             f"A path that begins with ~ lies in a home directory; got '{value}' ({error}). Write "
