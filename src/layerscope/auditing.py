@@ -147,12 +147,14 @@ class Split:
         classes: names in output order.
         mismatch: why images that have classes count as unlabelled.
         unnamed: nobody named the outputs, so that ``classes`` are those of the images.
+        digest: of training images, see `layerscope.images.contract.Source.digest`.
     """
 
     outputs: Outputs
     classes: tuple[str, ...]
     mismatch: str
     unnamed: bool = False
+    digest: str = ""
 
     @property
     def data(self) -> DataSet:
@@ -225,7 +227,8 @@ def judged(
         depths = {path: regime(layer) for path, layer in layers.items()}
         clear = clarity(profile, depths)
         findings += clear.findings
-    known = _memorised(test, train, looked, beside) if "memorisation" in panels else None
+    same = train is not None and train.digest == plan.data != ""
+    known = _memorised(test, train, looked, beside, same) if "memorisation" in panels else None
     for name, panel, raised in _others(panels, test, known, looked, leaks):
         filled[name] = panel
         findings += raised
@@ -252,10 +255,14 @@ def judged(
 
 
 def _memorised(
-    test: Split, train: Split | None, looked: Looks | None, beside: Described | None
+    test: Split,
+    train: Split | None,
+    looked: Looks | None,
+    beside: Described | None,
+    same: bool,
 ) -> Memorised:
     both = [None if one is None else _answers(one) for one in (train, test)]
-    found = memorised(train.performance if train else None, test.performance, *both)
+    found = memorised(train.performance if train else None, test.performance, *both, same)
     beside = replace(beside or Described(), concentration=concentration(looked))
     return replace(found, described=beside)
 

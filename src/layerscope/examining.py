@@ -255,7 +255,8 @@ class Examined:
         source, steps, _ = self._some(images, effort)
         compute = forward(self.intake.traced, [], steps, self.intake.outputs)
         found = outputs(source, compute, self._batch_size([]), "training images", self.tell)
-        return self._judgeable(found, source), (source, steps, found)
+        split = replace(self._judgeable(found, source), digest=source.digest())
+        return split, (source, steps, found)
 
     def _judgeable(self, found: Outputs, source: Source) -> Split:
         unnamed = self.intake.classes is None

@@ -95,5 +95,9 @@ def test_what_is_missing_is_named():
     assert "200 labelled training images" in found(few, good).reason
     unlabelled = Performance(reason="The images carry no labels.")
     assert "no labels" in memorised(unlabelled, performance(*good), good, good).reason
+    many = answers(600, 0.9, 0.9, 0)
+    both = performance(*many), performance(*many), many, many
+    assert "are the test images" in memorised(*both, same=True).reason
+    assert memorised(*both).reason == ""
     assert memorisation_panel(found(few, good)).verdict == "not-tested"
     assert memorisation_finding(found(few, good)) == []

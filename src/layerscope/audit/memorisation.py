@@ -71,12 +71,22 @@ class Memorised:
         return not self.reason and self.gap_ci95[0] >= LIMITS.gap and self.auc_ci95[0] >= LIMITS.auc
 
 
+SAME = (
+    "The training images are the test images (the same files, labels and contents), so that "
+    "nothing tells what is known by heart from what was learned: give images that the model was "
+    "not trained on."
+)
+
 Outputs = tuple[NDArray[np.floating], NDArray[np.int64]]
 """Predictions (N, K) and labels (N,), -1 where unknown."""
 
 
 def memorised(
-    train: Performance | None, test: Performance, of_train: Outputs | None, of_test: Outputs | None
+    train: Performance | None,
+    test: Performance,
+    of_train: Outputs | None,
+    of_test: Outputs | None,
+    same: bool = False,
 ) -> Memorised:
     """Compare training and test images.
 
@@ -85,9 +95,12 @@ def memorised(
         test: accuracy on test images.
         of_train: outputs for training images.
         of_test: outputs for test images.
+        same: both are the same images.
     """
     if train is None or of_train is None:
         return Memorised(reason="No training images were given (--train).")
+    if same:
+        return Memorised(reason=SAME)
     if train.several or test.several:
         return Memorised(reason=SEVERAL)
     fewest = LIMITS.fewest_train, LIMITS.fewest_test
