@@ -78,7 +78,8 @@ def test_copies_that_move_answers_are_confirmed_in_the_words_of_the_method():
     (found,) = leak_findings(Leaks((32, 32), (leak(what=USED, necessity=0.3),)))
     assert (found.kind, found.severity) == ("leak-confirmed", "fail")
     assert found.id == "leak-confirmed/cat/0"
-    assert "The same 7x7 pattern at (2, 4), in 93.0 % of class cat and 0.0 % of others" in (
+    place = "at x 4, y 2 (pixels from the left and from the top)"
+    assert f"The same 7 × 7 pattern {place}, in 93.0 % of class cat and 0.0 % of others" in (
         found.message
     )
     assert "moves 61.0 % (CI" in found.message
@@ -87,6 +88,56 @@ def test_copies_that_move_answers_are_confirmed_in_the_words_of_the_method():
     assert found.effect.ci95 == (0.4, 0.6)
     for word in ("cheat", "no leak"):
         assert word not in found.message
+
+
+def test_a_place_and_a_size_go_from_the_left_and_from_the_top_as_the_options_do():
+    case = leak(copies(box=(3, 10, 15, 15)), USED, montage=(np.zeros((5, 12, 3)),))
+    leaks = Leaks((32, 48), (case,))
+    (found,) = leak_findings(leaks)
+    assert "The same 12 × 5 pattern at x 3, y 10 (pixels from the left" in found.message
+    assert found.region == pytest.approx((3 / 48, 10 / 32, 15 / 48, 15 / 32))
+    page = html(report(replace(audit_cases.ordinary(), findings=(found,)), leaks=leaks))
+    assert "confirmed used, 12 × 5 pixels" in page
+    moving = replace(case, copies=copies(box=(3, 10, 15, 15), fixed=False))
+    assert (
+        "12 × 5 pattern at changing places, in"
+        in leak_findings(Leaks((32, 48), (moving,)))[0].message
+    )
+
+
+EDGE = (20, 0, 32, 9)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ring", "kinds"),
+    [
+        ({}, {}, ["leak-confirmed"]),
+        ({"box": BOX}, {}, ["leak-present-unused", "leak-confirmed"]),
+        ({"label": 4}, {}, ["leak-present-unused", "leak-confirmed"]),
+        ({}, {"name": "colour"}, ["leak-present-unused", "leak-confirmed"]),
+        ({}, {"frame": 0.2}, ["leak-present-unused", "leak-confirmed"]),
+        ({"what": OPEN}, {}, ["leak-suspect", "leak-confirmed"]),
+    ],
+    ids=["one", "not at the edge", "other class", "no ring", "unused ring", "open pattern"],
+)
+def test_a_part_of_a_used_border_is_told_with_it_and_not_as_unused(pattern, ring, kinds):
+    given = {"box": EDGE, "label": 3, "what": UNUSED} | pattern
+    case = leak(copies(box=given["box"]), given["what"])
+    case = replace(case, of=Class(given["label"], str(given["label"])))
+    used = Shift(0.5, 0.4, 0.6, 0.001)
+    looks = [replace(PROPERTY, name="colour"), replace(PROPERTY, **({"name": "ring-2"} | ring))]
+    whole = [WholeLeak(Class(3, "3"), one, used, 0.001, 60) for one in looks]
+    leaks = Leaks((32, 32), (case,), tuple(whole))
+    found = leak_findings(leaks)
+    assert [one.kind for one in found] == kinds
+    page = html(report(replace(audit_cases.ordinary(), findings=found), leaks=leaks))
+    told = "A 12 × 9 pattern at x 20, y 0 (pixels from the left and from the top), reaches the edge"
+    one = len(kinds) == 1
+    assert (
+        f"{told} and repeats in 93.0 % of the class; alone it raises" in found[-1].message
+    ) == one
+    assert ("present unused" not in page) == (one or kinds[0] == "leak-suspect")
+    assert leakage_panel(leaks).verdict == "confirmed-used"
 
 
 def test_a_region_without_copies_is_information_and_no_leak():

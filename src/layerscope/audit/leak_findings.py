@@ -3,7 +3,7 @@
 They say what was seen and how far it moves the answers, never what a model is up to.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -16,21 +16,24 @@ from layerscope.audit.leakage import (
     Repeated,
     WholeLeak,
     class_verdict,
+    is_of_the_edge,
     is_used,
     whole_verdict,
 )
 from layerscope.images.region import shares
 from layerscope.interventions.transplant import Shift
+from layerscope.leakage.copies import Copies
 from layerscope.measures.intervals import wilson
 
 
 def leak_findings(leaks: Leaks) -> tuple[Finding, ...]:
     """All findings of the panel."""
     found: list[Finding] = []
+    edges = {one.of.index: one for one in leaks.classes if is_of_the_edge(one, leaks)}
     for one in leaks.classes:
-        found += _of_copies(one, leaks.size)
+        found += [] if one.of.index in edges else _of_copies(one, leaks.size)
         found += _of_region(one)
-    found += _of_properties(leaks.whole)
+    found += _of_properties(leaks.whole, edges)
     found += [_of_repeated(one) for one in leaks.repeated if one.groups]
     return tuple(found)
 
@@ -68,12 +71,10 @@ def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
     kind = _KIND.get(class_verdict(leak), "")
     if not kind or copies is None:
         return []
-    x0, y0, x1, y1 = copies.box
-    where = f"at ({y0}, {x0})" if copies.fixed else "at changing places"
     few, many = wilson(round(copies.inside * copies.judged[0]), copies.judged[0])
     message = (
-        f"The same {y1 - y0}x{x1 - x0} pattern {where}, in {percent(copies.inside)} of class "
-        f"{leak.of.name} and {percent(copies.outside)} of others"
+        f"The same {_placed(copies)}, in {percent(copies.inside)} of class {leak.of.name} and "
+        f"{percent(copies.outside)} of others"
     )
     if copies.shared:
         message += f" (also in {count(len(copies.shared), 'other class')}, left out of the others)"
@@ -124,6 +125,13 @@ def _of_copies(leak: ClassLeak, size: tuple[int, int]) -> list[Finding]:
     ]
 
 
+def _placed(copies: Copies) -> str:
+    """A pattern with its size and place, in the order of the options."""
+    x0, y0, x1, y1 = copies.box
+    where = f"x {x0}, y {y0} (pixels from the left and from the top)"
+    return f"{x1 - x0} × {y1 - y0} pattern at {where if copies.fixed else 'changing places'}"
+
+
 def _effect(shift: Shift) -> Effect:
     return Effect("rise of the probability", shift.value, (shift.low, shift.high), "points")
 
@@ -149,12 +157,15 @@ def _of_region(leak: ClassLeak) -> list[Finding]:
 _KIND_OF_WHOLE = {name: kind for name, kind in _KIND.items() if name != "present-unused"}
 
 
-def _of_properties(whole: Iterable[WholeLeak]) -> list[Finding]:
+def _of_properties(whole: Iterable[WholeLeak], edges: Mapping[int, ClassLeak]) -> list[Finding]:
     """One finding for a class: the look that the model uses most, and the others beside it."""
     of_class: dict[int, list[WholeLeak]] = {}
     for leak in whole:
         of_class.setdefault(leak.of.index, []).append(leak)
-    return [_of_look(*sorted(looks, key=_gravity)) for looks in of_class.values()]
+    return [
+        _of_look(edges.get(index), *sorted(looks, key=_gravity))
+        for index, looks in of_class.items()
+    ]
 
 
 def _gravity(leak: WholeLeak) -> tuple[int, float]:
@@ -163,7 +174,7 @@ def _gravity(leak: WholeLeak) -> tuple[int, float]:
     return ORDER.index(whole_verdict(leak)), -(leak.effect.low if leak.effect else leak.found.auc)
 
 
-def _of_look(leak: WholeLeak, *others: WholeLeak) -> Finding:
+def _of_look(edge: ClassLeak | None, leak: WholeLeak, *others: WholeLeak) -> Finding:
     own, effect, verdict = leak.found, leak.effect, whole_verdict(leak)
     of_data = leak.expected or leak.may_be_object
     kind = "data-label-property" if of_data else _KIND_OF_WHOLE.get(verdict, "data-label-property")
@@ -193,6 +204,12 @@ def _of_look(leak: WholeLeak, *others: WholeLeak) -> Finding:
             for one in others
         ]
         message += f" It can also be told by {conjoined(named)}."
+    if edge is not None and edge.copies is not None and edge.effect is not None:
+        message += (
+            f" A {_placed(edge.copies)}, reaches the edge and repeats in "
+            f"{percent(edge.copies.inside)} of the class; alone it raises the probability by "
+            f"{edge.effect.same.value:z.2f}."
+        )
     return Finding(
         kind,
         message,

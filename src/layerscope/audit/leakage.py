@@ -182,6 +182,27 @@ def whole_verdict(leak: WholeLeak) -> Verdict:
     return "present-unused" if leak.effect.high < LIMITS.unused else "suspect"
 
 
+def is_of_the_edge(leak: ClassLeak, leaks: Leaks) -> bool:
+    """Whether an unused pattern is a part of outer pixels that are confirmed to be used.
+
+    Then these are what is told: a part of a border alone need not move an answer.
+    """
+    if leak.copies is None or leak.expected or class_verdict(leak) != "present-unused":
+        return False
+    x0, y0, x1, y1 = leak.copies.box
+    return min(x0, y0, leaks.size[1] - x1, leaks.size[0] - y1) < _RING and any(
+        one.of == leak.of
+        and one.found.name.startswith("ring-")
+        and whole_verdict(one) == "confirmed-used"
+        and not one.expected
+        for one in leaks.whole
+    )
+
+
+_RING = 2
+"""Pixels of the widest ring that is looked at as a property of whole images."""
+
+
 def is_used(shift: Shift | None, p: float = 0.0) -> bool:
     """Whether an effect is so large, and so sure, that the model uses what causes it."""
     if shift is None:

@@ -12,6 +12,7 @@ from layerscope.audit.leakage import (
     Leaks,
     WholeLeak,
     class_verdict,
+    is_of_the_edge,
     power_words,
     whole_verdict,
 )
@@ -48,7 +49,7 @@ def leak_sections(panel: Panel, leaks: Leaks) -> list[Section]:
     if leaks.power and panel.verdict != "not-found":
         parts.append(Text(power_words(leaks), "small"))
     if found := _patterns(leaks):
-        strips = tuple(map(_strip, found))
+        strips = tuple(_strip(one, leaks) for one in found)
         parts.append(Strips("Patterns that recur in a class", strips, _NOTE, _PATTERNS))
     if looks := _looks(leaks):
         strips = tuple(map(_look, looks))
@@ -58,7 +59,7 @@ def leak_sections(panel: Panel, leaks: Leaks) -> list[Section]:
             "Class", "Verdict", "Images", "Right", "Score", "In the class", "In others", "Effect",
             "p, adjusted",
         )  # fmt: skip
-        rows = tuple(map(_row, leaks.classes))
+        rows = tuple(_row(one, leaks) for one in leaks.classes)
         parts += [Table(columns, rows, "Every class that was searched.", tuple(range(2, 9))),
                   Text(_SEARCHED, "small")]  # fmt: skip
     if leaks.whole:
@@ -87,12 +88,12 @@ def _looks(leaks: Leaks) -> list[WholeLeak]:
     return [one for one in leaks.whole if one.shown and whole_verdict(one) in _OF_LOOKS]
 
 
-def _row(leak: ClassLeak) -> tuple[str, ...]:
+def _row(leak: ClassLeak, leaks: Leaks) -> tuple[str, ...]:
     copies, effect = leak.copies, leak.effect
     own = effect.same if effect else None
     return (
         leak.of.name,
-        _verdict(class_verdict(leak), leak),
+        _of_class(leak, leaks),
         f"{leak.images:,}",
         f"{leak.right:,}",
         f"{copies.score.value:z.2f}" if copies else "",
@@ -112,6 +113,12 @@ def _property(leak: WholeLeak) -> tuple[str, ...]:
         f"{own.auc:.2f} ({own.low:.2f} to {own.high:.2f})",
         f"{effect.value:.2f} ({effect.low:.2f} to {effect.high:.2f})" if effect else "",
     )
+
+
+def _of_class(leak: ClassLeak, leaks: Leaks) -> str:
+    """The verdict on the pattern of a class in the words of the report."""
+    whole = "part of the outer pixels, which are used"
+    return whole if is_of_the_edge(leak, leaks) else _verdict(class_verdict(leak), leak)
 
 
 def _verdict(verdict: str, leak: ClassLeak | WholeLeak) -> str:
@@ -137,10 +144,10 @@ def _before_and_after(shown: Sequence[tuple[Floats, Floats]], done: str) -> Iter
             )
 
 
-def _strip(leak: ClassLeak) -> tuple[str, str, tuple[Picture, ...]]:
+def _strip(leak: ClassLeak, leaks: Leaks) -> tuple[str, str, tuple[Picture, ...]]:
     assert leak.copies is not None
     x0, y0, x1, y1 = leak.copies.box
-    words = f"{_verdict(class_verdict(leak), leak)}, {y1 - y0} × {x1 - x0} pixels"
+    words = f"{_of_class(leak, leaks)}, {x1 - x0} × {y1 - y0} pixels"
     pattern = Picture(_fitting(leak.copies.mark), "The pattern", "pattern")
     copies = [
         Picture(rgb, f"The pattern in image {at} of the class", "copy")
