@@ -16,7 +16,7 @@ from layerscope.interventions.transplant import Shift
 from layerscope.leakage.properties import Property
 from layerscope.leaking import regions, splits, whole
 from layerscope.leaking.footprints import MOST, footprints
-from layerscope.leaking.scene import Scene
+from layerscope.leaking.scene import Scene, drawn_recipients
 from layerscope.leaking.scene import scene as scene_of
 from layerscope.leaking.search import search
 from layerscope.vocabulary import Class, Layer
@@ -225,6 +225,16 @@ def test_between_two_classes_the_lack_of_the_others_mark_is_no_look(monkeypatch)
     leaks = search(seen, trials=0)
     assert class_verdict(leaks.classes[0]) == "confirmed-used"
     assert [one.of.index for one in leaks.whole] == [0]
+
+
+def test_only_rightly_classified_images_of_classes_without_it_are_given_anything():
+    images, labels = textures(60, side=16), np.arange(60) % 3
+    answered = np.where(np.arange(60) < 30, labels, 0)  # in the second half all are called class 0
+    seen = seen_with(lambda _: told(np.zeros(60, np.float32), answered), images, labels)
+    found = drawn_recipients(seen, [0, 1], 8, np.random.default_rng(0))
+    assert set(found) < set(range(2, 30, 3))
+    assert (len(found), found.tolist()) == (8, sorted(found))
+    assert len(drawn_recipients(seen, [0, 1], 50, np.random.default_rng(0))) == 10
 
 
 def test_pictures_in_both_sets_are_named_with_their_set(tmp_path):

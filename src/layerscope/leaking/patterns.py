@@ -15,7 +15,7 @@ from layerscope.interventions.transplant import (
 )
 from layerscope.leakage.copies import Copies
 from layerscope.leakage.pool import FEWEST
-from layerscope.leaking.scene import Scene, unrelated
+from layerscope.leaking.scene import Scene, drawn_recipients, unrelated
 from layerscope.vocabulary import Floats
 
 RECIPIENTS = 120
@@ -41,9 +41,8 @@ def described(seen: Scene, copies: Copies) -> ClassLeak:
 
 def recipients_of(seen: Scene, copies: Copies) -> NDArray[np.int64]:
     """Rightly classified images of classes that do not share the pattern, at most `RECIPIENTS`."""
-    others = seen.right & ~np.isin(seen.labels, [copies.label, *copies.shared])
     random = np.random.default_rng((seen.seed, copies.label))
-    return np.sort(random.permutation(np.flatnonzero(others))[:RECIPIENTS])
+    return drawn_recipients(seen, [copies.label, *copies.shared], RECIPIENTS, random)
 
 
 def tried(seen: Scene, leak: ClassLeak, recipients: NDArray[np.int64]) -> ClassLeak:

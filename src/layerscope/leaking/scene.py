@@ -198,6 +198,21 @@ def compared(
     return shift(marked, control, recipients, donors, controls, seen.seed)
 
 
+def drawn_recipients(
+    seen: Scene, sharing: Sequence[int], most: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Places of rightly classified images that something is given to, in order, ``most`` at most.
+
+    Args:
+        seen: the images.
+        sharing: classes that have it already.
+        most: how many.
+        random: draws them.
+    """
+    others = np.flatnonzero(seen.right & ~np.isin(seen.labels, sharing))
+    return np.sort(random.permutation(others)[:most])
+
+
 def unrelated(
     seen: Scene, recipients: NDArray[np.int64], sharing: Sequence[int], random: np.random.Generator
 ) -> NDArray[np.int64]:

@@ -13,9 +13,7 @@ from layerscope.audit.leakage import (
     Leaks,
     Repeated,
     WholeLeak,
-    class_verdict,
     is_used,
-    whole_verdict,
 )
 from layerscope.images.region import Region, shares
 from layerscope.interventions.transplant import Predict
@@ -81,7 +79,7 @@ def search(
     tell(Progress(stage, len(copies), len(copies)))
     leaks, properties = _corrected(leaks, whole.tried(alone, told, counter.has_room))
     if len(np.unique(alone.labels)) == 2:
-        properties = _without_lacks(leaks, properties)
+        properties = whole.without_lacks(leaks, properties)
     size = alone.pixels.shape[1], alone.pixels.shape[2]
     leaks = [
         replace(one, expected=one.copies is not None and is_expected(one.copies, size, declared))
@@ -178,16 +176,6 @@ def _corrected(
         [replace(one, p=value) for one, value in zip(leaks, p, strict=False)],
         [replace(one, p=value) for one, value in zip(properties, p[len(leaks) :], strict=True)],
     )
-
-
-def _without_lacks(leaks: list[ClassLeak], properties: list[WholeLeak]) -> list[WholeLeak]:
-    """Between two classes, the look of one may be the lack of the other's pattern: left out."""
-    have = {one.of.index for one in leaks if class_verdict(one) == "confirmed-used"}
-    return [
-        one
-        for one in properties
-        if not have or one.of.index in have or whole_verdict(one) == "present-unused"
-    ]
 
 
 def _power(pool: Pool, leaks: Sequence[ClassLeak], trials: int, seed: int) -> tuple[Power, ...]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.audit.leakage import LIMITS, WholeLeak
+from layerscope.audit.leakage import LIMITS, ClassLeak, WholeLeak, class_verdict, whole_verdict
 from layerscope.errors import InputError
 from layerscope.interventions.jpeg import QUALITIES
 from layerscope.interventions.transplant import Shift, paired, rise, shift
@@ -18,7 +18,7 @@ from layerscope.leakage.properties import (
     image_properties,
     telling_properties,
 )
-from layerscope.leaking.scene import Scene, compared, unrelated
+from layerscope.leaking.scene import Scene, compared, drawn_recipients, unrelated
 from layerscope.vocabulary import Floats
 
 RECIPIENTS = 60
@@ -138,13 +138,27 @@ def _of_one_class(found: Sequence[WholeLeak]) -> list[WholeLeak]:
     return list(furthest.values())
 
 
+def without_lacks(leaks: Sequence[ClassLeak], looks: Sequence[WholeLeak]) -> list[WholeLeak]:
+    """Between two classes, the look of one may be the lack of the other's pattern: left out.
+
+    Args:
+        leaks: of the two classes, with p adjusted.
+        looks: likewise, as `tried` gives them.
+    """
+    have = {one.of.index for one in leaks if class_verdict(one) == "confirmed-used"}
+    return [
+        one
+        for one in looks
+        if not have or one.of.index in have or whole_verdict(one) == "present-unused"
+    ]
+
+
 def _given(seen: Scene, leak: WholeLeak, change: Change | None) -> WholeLeak:
     label, name = leak.of.index, leak.found.name
-    others = np.flatnonzero(seen.right & (seen.labels != label))
-    if len(others) < LIMITS.fewest:
-        return leak
     random = np.random.default_rng((seen.seed, label, len(name)))
-    chosen = np.sort(random.permutation(others)[:RECIPIENTS])
+    chosen = drawn_recipients(seen, [label], RECIPIENTS, random)
+    if len(chosen) < LIMITS.fewest:
+        return leak
     effects: list[tuple[Shift, str, Floats]] = []
     few = chosen[:SHOWN]
     if change is not None:
