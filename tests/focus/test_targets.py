@@ -175,6 +175,9 @@ def test_one_sigmoid_is_a_decision_between_two_classes(model):
     [
         (build(1, None, Call(tf.nn.softmax)), "a softmax over one class, which is 1"),
         (build(1, None, Call(tf.nn.log_softmax)), "a softmax over one class, which is 1"),
+        (build(1, None, Call(spelled_out)), "a softmax over one class, which is 1"),
+        (build(1, None, Call(without_maximum)), "a softmax over one class, which is 1"),
+        (build(1, None, Call(by_logarithm)), "a softmax over one class, which is 1"),
         (build(3, None, Call(tf.ones_like)), "without any value of the image"),
         (build(1, None, Call(tf.zeros_like), L.Activation("sigmoid")), "without any value"),
     ],
@@ -183,6 +186,15 @@ def test_an_output_that_never_changes_is_refused(model, words, names):
     names = names if model.output_shape[-1] == 1 else None
     with pytest.raises(InputError, match=words):
         Scope(model, classes=names).focus(X, controls=False)
+
+
+def test_a_product_that_a_black_image_makes_constant_is_no_softmax():
+    image = keras.Input((6, 6, 3))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, name="conv")(image))
+    heads = [L.Dense(1, name=name)(x) for name in "ab"]
+    model = keras.Model(image, Call(tf.exp)(L.Multiply()(heads)))
+    assert (model(np.zeros_like(X)).numpy() == 1).all()
+    assert len(Scope(model).focus(X, controls=False).raw) == 5
 
 
 def test_a_number_without_activation_is_a_regression_unless_it_has_two_names():

@@ -150,6 +150,8 @@ def _build(
     traced: TracedModel, output: str, function: Callable[[Any], tf.Tensor] | None, pair: bool
 ) -> Explained:
     names = [output] if output else list(traced.outputs)
+    if function is None:
+        _check_says_something(traced, output)
     seen = {name: _seen_through(traced, traced.outputs[name]) for name in names}
     scale: Scale = seen[names[0]][1] if len({kind for _, kind in seen.values()}) == 1 else "output"
     with traced.trace.graph.as_default():
@@ -159,7 +161,6 @@ def _build(
             score = _of_function(function, values[output] if output else values)
             made = score[:, None], score, _no_class(score), 0
         else:
-            _check_says_something(traced, output)
             made = _of_class(traced, values[output], scale, pair, index)
             scale = "logit" if scale == "output" and made[3] else scale
         flat, score, chosen = (tf.identity(t).name for t in made[:3])
@@ -211,7 +212,8 @@ def _of_function(function: Callable[[Any], tf.Tensor], outputs: Any) -> tf.Tenso
 def _check_says_something(traced: TracedModel, output: str) -> None:
     """Refuse an output that is the same for every image, whatever the weights are."""
     last = without_copies(traced.tensor(traced.outputs[output]))
-    if last.op.type in {"Softmax", "LogSoftmax"} and last.shape[-1] == 1:
+    softmax = last.op.type in {"Softmax", "LogSoftmax"} or _cancels_out(traced, last)
+    if softmax and last.shape[-1] == 1:
         raise InputError(
             f"'{traced.model.name}' ends in a softmax over one class, which is 1 for every image, "
             "so that nothing can be explained: end in a sigmoid, or give each class an output."
@@ -222,6 +224,20 @@ def _check_says_something(traced: TracedModel, output: str) -> None:
             "the same for every one, so that nothing can be explained: name another output= or "
             "mend the model."
         )
+
+
+def _cancels_out(traced: TracedModel, last: tf.Tensor) -> bool:
+    """Whether an output is a spelled-out softmax over one class, which divides by itself."""
+    if not any(op.type == "Exp" for op in traced.wiring.ops) or last.shape[-1] != 1:
+        return False
+    answers = _of_noise(traced, last.name)
+    tried = (
+        _tried_out(traced, candidate, last.name)[1]
+        for candidate in _candidates(traced, last, _from_weights(traced))
+    )
+    # For noise alone a saturated sigmoid is 1, too.
+    always = np.allclose(answers[np.isfinite(answers)], 1, atol=2e-3)
+    return always and any(np.allclose(found, 1, atol=2e-3) for found in tried)
 
 
 def _reads_images(traced: TracedModel, tensor: tf.Tensor) -> bool:
@@ -391,8 +407,8 @@ def _size(tensor: tf.Tensor) -> int | None:
     return math.prod(int(side) for side in tensor.shape[1:])
 
 
-def _is_squashed(traced: TracedModel, source: str, result: str) -> bool:
-    """Whether a tensor is the softmax or the sigmoid of another, tried out with numbers."""
+def _tried_out(traced: TracedModel, source: str, result: str) -> tuple[Array, Array]:
+    """Numbers in place of a tensor, and what another becomes by them."""
     shape = [side or _PROBES for side in traced.tensor(source).shape]
     random = np.random.default_rng(0)
     values = random.standard_normal([_PROBES, *shape[1:]]) * np.geomspace(0.3, 5, _PROBES).reshape(
@@ -400,7 +416,12 @@ def _is_squashed(traced: TracedModel, source: str, result: str) -> bool:
     )
     unused = [np.zeros((1, *[s or 1 for s in t.shape[1:]])) for t in traced.trace.specs]
     (tensor,) = traced.run(unused, [result], given={source: values})
-    found = np.asarray(view(tensor), np.float64)
+    return values, np.asarray(view(tensor), np.float64)
+
+
+def _is_squashed(traced: TracedModel, source: str, result: str) -> bool:
+    """Whether a tensor is the softmax or the sigmoid of another, tried out with numbers."""
+    values, found = _tried_out(traced, source, result)
     if found.size != values.size or not np.isfinite(found).all():
         return False
     values, size = values.reshape(found.shape), found.shape[-1]
@@ -413,6 +434,12 @@ def _is_squashed(traced: TracedModel, source: str, result: str) -> bool:
 
 def _stays_in_unit(traced: TracedModel, tensor: str) -> bool:
     """Whether an output stays within 0 and 1 for noise of any size."""
+    values = _of_noise(traced, tensor)
+    return bool(np.all((values >= 0) & (values <= 1)) and np.ptp(values) > 0)
+
+
+def _of_noise(traced: TracedModel, tensor: str) -> Array:
+    """What a tensor is for noise of several sizes."""
     random = np.random.default_rng(0)
     inputs = [
         random.standard_normal((_PROBES, *[s or 64 for s in spec.shape[1:]]))
@@ -420,5 +447,4 @@ def _stays_in_unit(traced: TracedModel, tensor: str) -> bool:
         for spec in traced.trace.specs
     ]
     (found,) = traced.run(inputs, [tensor])
-    values = view(found)
-    return bool(np.all((values >= 0) & (values <= 1)) and np.ptp(values) > 0)
+    return view(found)
