@@ -261,8 +261,8 @@ def _memorised(
     beside: Described | None,
     same: bool,
 ) -> Memorised:
-    both = [None if one is None else _answers(one) for one in (train, test)]
-    found = memorised(train.performance if train else None, test.performance, *both, same)
+    learned = (train.performance, _answers(train)) if train else (None, None)
+    found = memorised(learned[0], test.performance, learned[1], _answers(test), same)
     beside = replace(beside or Described(), concentration=concentration(looked))
     return replace(found, described=beside)
 
