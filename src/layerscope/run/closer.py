@@ -114,8 +114,7 @@ def look_closer(
     # Layer by layer in threads of our own: those of BLAS lose more by waiting for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for part in batches(images, size):
-            now = np.stack(images[part])
-            photos = tones.photos(now)
+            photos = tones.photos(now := np.stack(images[part]))
             maps = dict(compute(now)[0])
             light = _light(photos, {maps[path].shape[1:3] for path in measured})
             alike = likeness.of(part, {maps[path].shape[1:3] for path in early})
@@ -123,12 +122,9 @@ def look_closer(
             def still(
                 path: str, maps: Any = maps, light: Any = light, alike: Any = alike
             ) -> dict[str, Any]:
-                values, size = maps[path], maps[path].shape[1:3]
                 mean, factor = (noise_means or {}).get(path), (upsampling or {}).get(path, 1)
-                found = _still(values, light[size]) | _artefacts(values, mean, factor)
-                if regime(layers[path]) == "early":
-                    found["specificity"] = specificity(values, *alike[size]).value
-                return found
+                found = _still(maps[path], light, alike if path in early else {})
+                return found | _artefacts(maps[path], mean, factor)
 
             for path, found in zip(measured, pool.map(still, measured), strict=True):
                 for quantity, values in found.items():
@@ -170,14 +166,21 @@ def _light(photos: Floats, sizes: Iterable[_Size]) -> dict[_Size, Floats]:
     return {size: area_average(luma, size)[..., 0] for size in sizes}
 
 
-def _still(values: Floats, light: Floats) -> dict[str, Any]:
+def _still(
+    values: Floats,
+    light: Mapping[_Size, Floats],
+    alike: Mapping[_Size, tuple[Floats, Floats]],
+) -> dict[str, Any]:
     """Measures of the maps of unchanged images, (N, C) by quantity."""
-    found = spectrum(values)
-    return {
+    size, found = values.shape[1:3], spectrum(values)
+    measured: dict[str, Any] = {
         "flatness": found.flatness,
-        "blur": blur_ratio(found.high, light),
+        "blur": blur_ratio(found.high, light[size]),
         "noise_share": noise_share(values),
     }
+    if size in alike:
+        measured["specificity"] = specificity(values, *alike[size]).value
+    return measured
 
 
 @dataclass(frozen=True)
