@@ -668,6 +668,22 @@ def test_weights_that_do_not_fit_their_checksum_are_damage_and_no_matter_of_vers
     assert "Keras 3" not in str(caught.value)
 
 
+def test_an_archive_that_claims_to_hold_far_more_than_it_has_is_not_read_to_its_end(
+    tmp_path, monkeypatch
+):
+    path = saved(tiny(), tmp_path / "model.keras")
+    broken = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        weights = archive.getinfo("model.weights.h5")
+    broken[weights.header_offset + 100 : weights.header_offset + 400] = bytes(300)
+    path.write_bytes(broken)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(200 * len(broken)))
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("read to its end"))
+    with pytest.raises(LoadError):
+        load(path)
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
 def test_a_truncated_file_gives_one_sentence(tmp_path, suffix, share):

@@ -12,7 +12,7 @@ from layerscope.audit.findings import Panel, untested
 from layerscope.interventions.transplant import Shift, Transplanted
 from layerscope.leakage.copies import Copies
 from layerscope.leakage.power import Power
-from layerscope.leakage.properties import Property
+from layerscope.leakage.properties import RINGS, Property
 from layerscope.vocabulary import Class, Floats
 
 Verdict = Literal["confirmed-used", "present-unused", "suspect", "not-found", "not-tested"]
@@ -190,17 +190,13 @@ def is_of_the_edge(leak: ClassLeak, leaks: Leaks) -> bool:
     if leak.copies is None or leak.expected or class_verdict(leak) != "present-unused":
         return False
     x0, y0, x1, y1 = leak.copies.box
-    return min(x0, y0, leaks.size[1] - x1, leaks.size[0] - y1) < _RING and any(
+    return min(x0, y0, leaks.size[1] - x1, leaks.size[0] - y1) < max(RINGS.values()) and any(
         one.of == leak.of
-        and one.found.name.startswith("ring-")
+        and one.found.name in RINGS
         and whole_verdict(one) == "confirmed-used"
         and not one.expected
         for one in leaks.whole
     )
-
-
-_RING = 2
-"""Pixels of the widest ring that is looked at as a property of whole images."""
 
 
 def is_used(shift: Shift | None, p: float = 0.0) -> bool:

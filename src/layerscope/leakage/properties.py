@@ -29,8 +29,10 @@ GATE = 0.95
 """AUC from which on a property gives a class away; clean classes reached .91 (science)."""
 FEWEST = 8
 """Images of a class below which it is not judged."""
-NAMES = ("colour", "contrast", "spectrum", "sharpness", "ring-1", "ring-2", "aspect", "size",
-         "file-type", "exif", "jpeg")  # fmt: skip
+RINGS = {"ring-1": 1, "ring-2": 2}
+"""Pixels of the width of each ring along the edges."""
+NAMES = ("colour", "contrast", "spectrum", "sharpness", *RINGS, "aspect", "size", "file-type",
+         "exif", "jpeg")  # fmt: skip
 """Of all properties."""
 _FOLDS = 4
 _DRAWS = 200
@@ -97,11 +99,11 @@ def image_properties(images: Floats) -> dict[str, Floats]:
         "spectrum": _spectrum(pixels.mean(-1)),
         "sharpness": _sharpness(pixels.mean(-1)),
     }
-    for wide in (1, 2):
+    for name, wide in RINGS.items():
         ring = np.ones(pixels.shape[1:3], bool)
         ring[wide:-wide, wide:-wide] = False
         outer = pixels[:, ring]
-        found[f"ring-{wide}"] = np.concatenate([outer.mean(1), outer.std(1)], 1)
+        found[name] = np.concatenate([outer.mean(1), outer.std(1)], 1)
     return {name: values.astype(np.float32) for name, values in found.items()}
 
 
